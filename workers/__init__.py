@@ -1,0 +1,1 @@
+"""Celery workers: one thin module per queue, over the domain in `builder`."""
