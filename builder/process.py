@@ -58,9 +58,10 @@ def run(
 ) -> Completed:
     """Run a program to its end and return what it said.
 
-    `timeout` is in seconds and ends the whole process group; `env` is added to a clean environment; an exit code outside
-    `accept` is a failure. `on_stderr` sees each line of stderr as it comes (progress); `should_stop` is asked a few times
-    a second and ends the program when it says so. stdout past `max_output` bytes fails; of stderr the end is kept.
+    `timeout` is in seconds and ends the whole process group; `env` is added to a clean environment; an exit code
+    outside `accept` is a failure. `on_stderr` sees each line of stderr as it comes (progress); `should_stop` is asked
+    a few times a second and ends the program when it says so. stdout past `max_output` bytes fails; of stderr the end
+    is kept.
 
     Raises ProgramMissing, ProgramFailed, ProgramTimedOut or Cancelled.
     """
