@@ -1,0 +1,276 @@
+"""The recipe: everything that decides what an image is. Strict, so that a typo is an error and not a silent default."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from builder.policy.policy import Policy
+
+API_VERSION = "goldsmith/v1"
+
+_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, nothing is coerced, names are camelCase in the text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+def _no_control_characters(value: str) -> str:
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
+        raise ValueError("control characters are not allowed")
+    return value
+
+
+def _clean_path(value: str) -> str:
+    if ".." in value.split("/") or "//" in value or (value != "/" and value.endswith("/")):
+        raise ValueError("write the path plainly: absolute, without '..', '//' or a slash at its end")
+    return value
+
+
+Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_control_characters)]
+Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
+AbsolutePath = Annotated[
+    str, StringConstraints(pattern=r"^/[^\x00-\x1f]*$", max_length=1024), AfterValidator(_clean_path)
+]
+Mode = Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3,4}$")]
+Account = Annotated[str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})$")]
+Owner = Annotated[
+    str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?$")
+]
+# Debian policy 5.6.7 (names) and 5.6.12 (versions). The first character can never be a dash: no option injection.
+PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+(=[0-9][A-Za-z0-9.+:~-]*)?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+PortSpec = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(/(tcp|udp|sctp))?$")]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+Arguments = Annotated[list[Text], Field(min_length=1, max_length=256)]
+ImageDigestReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}$")]
+
+
+class DebianBase(Strict):
+    """A base bootstrapped from Debian packages: the essential set and apt, nothing else."""
+
+    suite: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,30}$")] = Field(examples=["trixie"])
+    components: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{1,30}$")]] = ["main"]
+    architecture: Literal["amd64", "arm64"] | None = Field(
+        default=None, description="The Debian architecture; the build host's own when not given."
+    )
+
+
+class Base(Strict):
+    """What the image starts from: exactly one of the three."""
+
+    debian: DebianBase | None = None
+    image: ImageDigestReference | None = Field(default=None, description="Any image, by digest.")
+    recipe: Name | None = Field(default=None, description="Another recipe's released image.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.debian, self.image, self.recipe)) != 1:
+            raise ValueError("give exactly one of 'debian', 'image' and 'recipe'")
+        return self
+
+
+class File(Strict):
+    """One file put into the image."""
+
+    path: AbsolutePath
+    content: Annotated[str, StringConstraints(max_length=131072)] | None = Field(default=None, description="The text.")
+    content_base64: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=180000)] | None = (
+        Field(default=None, description="The bytes, in base64.")
+    )
+    source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._][A-Za-z0-9._/+-]*$")] | None = Field(
+        default=None, description="A file beside the recipe, relative to it."
+    )
+    owner: Owner = "0:0"
+    mode: Mode = "0644"
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.content, self.content_base64, self.source)) != 1:
+            raise ValueError("give exactly one of 'content', 'contentBase64' and 'source'")
+        if self.source is not None and ".." in self.source.split("/"):
+            raise ValueError("'source' must stay beside the recipe: '..' is not allowed")
+        return self
+
+
+class User(Strict):
+    """A system account. Passwords are always locked."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+    uid: Annotated[int, Field(ge=1, le=4294967293)]
+    gid: Annotated[int, Field(ge=1, le=4294967293)] | None = Field(default=None, description="The uid when not given.")
+    home: AbsolutePath = "/nonexistent"
+    shell: AbsolutePath = "/usr/sbin/nologin"
+
+
+class Shell(Strict):
+    """A script for /bin/sh, run with -eu."""
+
+    shell: Annotated[str, StringConstraints(min_length=1, max_length=65536)]
+
+
+class Hardening(Strict):
+    """What is taken away from the finished file system. Everything here is off or on, nothing is guessed."""
+
+    remove_setuid: bool = Field(default=True, description="Take the set-uid and set-gid bits off every executable.")
+    keep_setuid: list[AbsolutePath] = Field(default=[], description="Except these.")
+    lock_passwords: bool = Field(default=True, description="No account can log in with a password.")
+    remove_documentation: bool = Field(default=False, description="Manuals, info, locales; copyright files stay.")
+    remove_package_manager: bool = Field(
+        default=False, description="apt and dpkg go; dpkg's database stays, so that scanners still see the packages."
+    )
+
+
+class Output(Strict):
+    """What a command must print: all that is given must hold."""
+
+    contains: Text | None = None
+    matches: Text | None = Field(default=None, description="A regular expression, searched.")
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        if self.matches is not None:
+            try:
+                re.compile(self.matches)
+            except re.error as error:
+                raise ValueError(f"'matches' is not a regular expression: {error}") from error
+        return self
+
+
+class CommandTest(Strict):
+    """A command run inside a container of the finished image."""
+
+    command: Arguments
+    exit_code: Annotated[int, Field(ge=0, le=255)] = 0
+    stdout: Output = Output()
+    stderr: Output = Output()
+
+
+class FileTest(Strict):
+    """A file that must be there (or must not)."""
+
+    file: AbsolutePath
+    exists: bool = True
+    owner: Owner | None = Field(default=None, description="Numeric: uid or uid:gid.")
+    mode: Mode | None = None
+    contains: Text | None = None
+
+
+class PortTest(Strict):
+    """A TCP port on which the started image must listen."""
+
+    port: Port
+    within_seconds: Annotated[int, Field(ge=1, le=300)] = 30
+
+
+class HttpRequest(Strict):
+    port: Port
+    path: Annotated[str, StringConstraints(pattern=r"^/[^\s]*$", max_length=2048)] = "/"
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    contains: Text | None = None
+    within_seconds: Annotated[int, Field(ge=1, le=300)] = 30
+
+
+class HttpTest(Strict):
+    """An HTTP answer that the started image must give."""
+
+    http: HttpRequest
+
+
+_TEST_KINDS = ("command", "file", "port", "http")
+
+
+def _test_kind(value: object) -> str:
+    """Which of the tests the writer means, so that only its own rules are told: by key, else by the nearest word."""
+    keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", {})
+    for key in keys:
+        near = difflib.get_close_matches(str(key), _TEST_KINDS, n=1, cutoff=0.75)
+        if near:
+            return f"test:{near[0]}"
+    return "test:command"
+
+
+def _step_kind(value: object) -> str:
+    return "step:shell" if isinstance(value, dict | Shell) else "step:arguments"
+
+
+Test = Annotated[
+    Annotated[CommandTest, Tag("test:command")]
+    | Annotated[FileTest, Tag("test:file")]
+    | Annotated[PortTest, Tag("test:port")]
+    | Annotated[HttpTest, Tag("test:http")],
+    Discriminator(_test_kind),
+]
+Step = Annotated[
+    Annotated[Arguments, Tag("step:arguments")] | Annotated[Shell, Tag("step:shell")], Discriminator(_step_kind)
+]
+
+
+class Publish(Strict):
+    """Where a released image goes, below the registry of the service."""
+
+    repository: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$", max_length=200)
+    ]
+    tags: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]] = ["latest"]
+
+    @model_validator(mode="after")
+    def _not_reserved(self) -> Self:
+        if self.repository.split("/")[0] in {"staging", "goldsmith"}:
+            raise ValueError(f"'{self.repository.split('/')[0]}/' is Goldsmith's own: choose another repository")
+        if any(re.fullmatch(r"sha256-[0-9a-f]{64}.*", tag) for tag in self.tags):
+            raise ValueError("tags like 'sha256-…' belong to the referrers of an image")
+        return self
+
+
+class Spec(Strict):
+    base: Base
+    packages: Annotated[list[PackageName], Field(max_length=2000)] = []
+    files: Annotated[list[File], Field(max_length=1000)] = []
+    users: Annotated[list[User], Field(max_length=200)] = []
+    run: Annotated[list[Step], Field(max_length=200)] = []
+    environment: dict[VariableName, Text] = {}
+    entrypoint: list[Text] = []
+    command: list[Text] = []
+    working_directory: AbsolutePath | None = None
+    user: Owner | None = None
+    ports: list[PortSpec] = []
+    labels: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._/-]{0,254}[a-z0-9])?$")], Text] = {}
+    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+-]{2,10}$")] | None = None
+    hardening: Hardening = Hardening()
+    tests: Annotated[list[Test], Field(max_length=200)] = []
+    policy: Policy = Policy()
+    publish: Publish
+
+
+class Metadata(Strict):
+    name: Name
+    description: Text = ""
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")] | None = None
+    source: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$", max_length=1024)] | None = None
+    licenses: Text | None = Field(default=None, description="An SPDX licence expression.")
+
+
+class Recipe(Strict):
+    """A golden image as code."""
+
+    api_version: Literal["goldsmith/v1"]
+    kind: Literal["Image"]
+    metadata: Metadata
+    spec: Spec

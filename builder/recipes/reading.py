@@ -1,0 +1,136 @@
+"""Text into a recipe: model errors are told in the writer's terms, with line, column, rule and way out."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from typing import Any, get_args
+
+import rfc8785
+from pydantic import BaseModel, Tag, ValidationError
+
+from builder.errors import Fault
+from builder.recipes.document import Document, Path, RecipeInvalid, parse
+from builder.recipes.model import Recipe
+
+_MAX_FAULTS = 20
+# A union's member stands in Pydantic's locations by its tag; the writer never wrote that.
+_TAGS = ("test:", "step:")
+
+
+def read_recipe(text: str | bytes, *, source: str = "recipe") -> Recipe:
+    """Parse and validate. Raises RecipeInvalid that lists every fault, each with its place."""
+    return validate(parse(text, source=source), source=source)
+
+
+def recipe_from_data(data: Any, *, source: str = "recipe") -> Recipe:
+    """Validate a recipe that came as JSON inside a request; it goes through the same limits as text."""
+    return read_recipe(json.dumps(data, indent=1, ensure_ascii=False), source=source)
+
+
+def validate(document: Document, *, source: str) -> Recipe:
+    try:
+        return Recipe.model_validate(document.data)
+    except ValidationError as error:
+        faults = _faults(error, document)
+        shown = "; ".join(str(fault) for fault in faults[:3])
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS]) from error
+
+
+def canonical_json(recipe: Recipe) -> bytes:
+    """The recipe as RFC 8785 JSON: what its digest is over, and what the provenance quotes."""
+    return rfc8785.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    return "sha256:" + hashlib.sha256(canonical_json(recipe)).hexdigest()
+
+
+def _faults(error: ValidationError, document: Document) -> list[Fault]:
+    faults: dict[tuple[Path, str], Fault] = {}
+    for entry in error.errors(include_url=False, include_context=True):
+        path = tuple(part for part in entry["loc"] if not str(part).startswith(_TAGS))
+        message, hint = _explain(entry, path)
+        line, column = document.place(path)
+        key = (path, message)
+        faults.setdefault(key, Fault(message=message, field=_dotted(path), line=line, column=column, hint=hint))
+    return sorted(faults.values(), key=lambda fault: (fault.line or 0, fault.column or 0))
+
+
+def _explain(entry: Any, path: Path) -> tuple[str, str | None]:
+    kind = entry["type"]
+    context = entry.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = _allowed_keys(entry["loc"][:-1])
+        near = difflib.get_close_matches(str(path[-1]), allowed, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed here: {', '.join(sorted(allowed))}"
+        return "unknown key", hint
+    if kind == "missing":
+        return "is required", None
+    if kind == "string_pattern_mismatch":
+        return f"{_shown(entry['input'])} does not match {context.get('pattern')}", _pattern_hint(path)
+    if kind == "string_type" and path and path[-1] == "mode":
+        return "must be a string of octal digits", "write it in quotes: '0644'"
+    if kind == "value_error":
+        return str(context.get("error", entry["msg"])), None
+    if kind == "literal_error":
+        return f"must be {context.get('expected')}, not {_shown(entry['input'])}", None
+    message = entry["msg"]
+    return message[0].lower() + message[1:] + f" (found {_shown(entry['input'])})", None
+
+
+def _pattern_hint(path: Path) -> str | None:
+    names = {
+        "packages": "a Debian package name, or name=version",
+        "mode": "octal digits in quotes, such as '0644'",
+        "image": "an image by digest: REGISTRY/REPOSITORY@sha256:…",
+        "name": "lower-case letters, digits and dashes",
+        "owner": "user, uid, user:group or uid:gid",
+        "stopSignal": "such as SIGTERM or SIGQUIT",
+        "repository": "lower-case path components, such as golden/web",
+        "ports": "such as '8080/tcp', in quotes",
+    }
+    return next((names[part] for part in reversed(path) if isinstance(part, str) and part in names), None)
+
+
+def _allowed_keys(location: Path) -> list[str]:
+    """The keys that the model at a location takes; tags in it name the members of unions."""
+    annotation: Any = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = _tagged(annotation, part) if part.startswith(_TAGS) else _field(annotation, part)
+    models = [kind for kind in _flattened(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [field.alias or name for model in models[:1] for name, field in model.model_fields.items()]
+
+
+def _field(annotation: Any, alias: str) -> Any:
+    for kind in _flattened(annotation):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for name, field in kind.model_fields.items():
+                if alias in (field.alias, name):
+                    return field.annotation
+    return None
+
+
+def _tagged(annotation: Any, tag: str) -> Any:
+    return next((kind for kind in _flattened(annotation) if Tag(tag) in getattr(kind, "__metadata__", ())), annotation)
+
+
+def _flattened(annotation: Any) -> list[Any]:
+    """An annotation and all that it is made of, outermost first."""
+    return [annotation, *(inner for part in get_args(annotation) for inner in _flattened(part))]
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…'"

@@ -1,0 +1,114 @@
+"""All settings, typed, from environment variables that begin with GOLDSMITH_. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from builder.errors import SettingsInvalid
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """One field, one variable: `registry` is GOLDSMITH_REGISTRY. `docs/operator.md` lists them."""
+
+    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", extra="ignore", frozen=True)
+
+    # Where things are
+    state_directory: Path = Field(default=Path(".goldsmith/state"), description="Caches, spools and locks of a worker.")
+    recipes_directory: Path = Field(default=Path("recipes"), description="The recipes offered by name.")
+    database_url: str = Field(
+        default="sqlite:///.goldsmith/state/goldsmith.db", description="SQLAlchemy URL: SQLite or PostgreSQL (psycopg)."
+    )
+    redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Celery's broker.")
+
+    # Registry
+    registry: str = Field(default="127.0.0.1:5000", description="host[:port] that images are pushed to.")
+    registry_username: str | None = None
+    registry_password_file: Path | None = Field(default=None, description="A file with the password, mode 0600.")
+    docker_config: Path | None = Field(default=None, description="A Docker config.json with registry credentials.")
+    insecure_registries: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Registries spoken to over plain HTTP, comma-separated; loopback ones always are."
+    )
+
+    # Container engine (only the build worker)
+    engine_url: str = Field(default="unix:///var/run/docker.sock", description="The Docker Engine of the build worker.")
+    build_memory_bytes: int = Field(default=2048 * _MIB, ge=64 * _MIB, description="Memory limit of a build container.")
+    build_cpus: float = Field(default=2.0, gt=0, description="CPU limit of a build container.")
+    build_processes: int = Field(default=512, ge=16, description="Process limit of a build container.")
+    build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
+    build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")
+    image_bytes: int = Field(default=16 * 1024 * _MIB, ge=_MIB, description="Limit of an image's uncompressed size.")
+
+    # Debian archives
+    debian_mirror: str | None = Field(
+        default=None, description="Base URL of the Debian archive; by default the one this host's own apt uses."
+    )
+    debian_security_mirror: str | None = Field(default=None, description="The same for the security archive.")
+    index_minutes: int = Field(default=15, ge=0, description="How long fetched archive indexes count as current.")
+
+    # Scanner
+    trivy: Path | None = Field(
+        default=None, description="The Trivy binary; by default the one installed with Goldsmith."
+    )
+    trivy_database: str | None = Field(
+        default=None, description="Trivy's database: an OCI repository or a directory; by default Trivy's own source."
+    )
+    trivy_database_hours: int = Field(default=48, ge=1, description="Maximum age of the database; older fails closed.")
+    trivy_seconds: int = Field(default=600, ge=1, description="Time limit of one scan.")
+
+    # Signer (only the release worker)
+    sigstore_trust_config: Path | None = Field(
+        default=None, description="Client trust configuration of a private Sigstore; by default the public instance."
+    )
+    signer_identity: str | None = Field(default=None, description="The identity our own certificates must carry.")
+    signer_issuer: str | None = Field(default=None, description="The OIDC issuer our own certificates must carry.")
+    identity_token_file: Path | None = Field(default=None, description="A file with an identity token, read anew.")
+    identity_token_url: str | None = Field(default=None, description="Token endpoint for a client-credentials grant.")
+    identity_client_id: str | None = None
+    identity_client_secret_file: Path | None = None
+    signer_seconds: int = Field(default=30, ge=1, description="Time limit of one signature.")
+
+    # The service itself
+    builder_id: str = Field(
+        default="https://goldsmith.invalid/builder/shared-engine",
+        description="SLSA builder.id: a URI that names this installation. Set it to one that you own.",
+    )
+    lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
+    maximum_attempts: int = Field(default=3, ge=1, description="How often a build whose worker died is tried.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        listed = values.get("insecure_registries")
+        if isinstance(listed, str):
+            values["insecure_registries"] = tuple(part.strip() for part in listed.split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        grant = (self.identity_token_url, self.identity_client_id, self.identity_client_secret_file)
+        if any(grant) and not all(grant):
+            raise ValueError("IDENTITY_TOKEN_URL, IDENTITY_CLIENT_ID and IDENTITY_CLIENT_SECRET_FILE go together")
+        if bool(self.registry_username) != bool(self.registry_password_file):
+            raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD_FILE go together")
+        if bool(self.signer_identity) != bool(self.signer_issuer):
+            raise ValueError("SIGNER_IDENTITY and SIGNER_ISSUER go together")
+        return self
+
+
+def load_settings() -> Settings:
+    """Raises SettingsInvalid that names each variable at fault and never shows a value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'GOLDSMITH_' + '_'.join(str(p) for p in entry['loc']).upper() if entry['loc'] else 'settings'}: "
+            f"{entry['msg']}"
+            for entry in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsInvalid(faults, hint="docs/operator.md lists every setting") from error

@@ -1,0 +1,63 @@
+"""What a build made beside the image: bytes kept once by digest, found by build and kind."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from builder.store.schema import Attachment, Blob, Release
+
+
+class Kind(StrEnum):
+    PROVENANCE = "provenance"
+    INVENTORY = "inventory"
+    CYCLONEDX = "sbom-cyclonedx"
+    SPDX = "sbom-spdx"
+    SCAN = "scan"
+
+
+def put_blob(session: Session, content: bytes) -> str:
+    """Keep bytes; the same bytes are kept once."""
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    if session.get(Blob, digest) is None:
+        session.add(Blob(digest=digest, content=content))
+        session.flush()
+    return digest
+
+
+def attach(session: Session, build_id: str, kind: Kind, media_type: str, content: bytes) -> str:
+    """Attach bytes to a build under a kind; a stage that runs again replaces what it attached before."""
+    digest = put_blob(session, content)
+    existing = find(session, build_id, kind)
+    if existing is None:
+        session.add(Attachment(build_id=build_id, kind=kind, media_type=media_type, blob_digest=digest))
+    else:
+        existing.media_type, existing.blob_digest, existing.referrer_digest = media_type, digest, None
+    session.flush()
+    return digest
+
+
+def find(session: Session, build_id: str, kind: Kind) -> Attachment | None:
+    return session.scalars(
+        select(Attachment).where(Attachment.build_id == build_id, Attachment.kind == kind)
+    ).one_or_none()
+
+
+def content(session: Session, attachment: Attachment) -> bytes:
+    blob = session.get(Blob, attachment.blob_digest)
+    assert blob is not None, "a foreign key holds this"
+    return blob.content
+
+
+def of_image(session: Session, digest: str, kind: Kind) -> Attachment | None:
+    """The attachment of the newest release of an image."""
+    return session.scalars(
+        select(Attachment)
+        .join(Release, Release.build_id == Attachment.build_id)
+        .where(Release.digest == digest, Attachment.kind == kind)
+        .order_by(Release.released_at.desc())
+        .limit(1)
+    ).one_or_none()

@@ -1,0 +1,297 @@
+"""Builds: submitted, claimed, advanced, finished. Each function is one step inside the caller's transaction."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from builder.errors import Cancelled, Problem, Rejected
+from builder.store.schema import Build, OutboxRow, Release
+from builder.store.states import (
+    FINAL,
+    RELEASE,
+    STAGES,
+    Stage,
+    State,
+    check_transition,
+    stage_ready_in,
+    stage_running_in,
+)
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class BuildUnknown(Rejected):
+    slug = "build-unknown"
+    title = "There is no such build"
+    status = 404
+
+
+class LeaseLost(Rejected):
+    """Another worker has the build, or it has ended: whoever sees this stops at once and touches nothing more."""
+
+    slug = "lease-lost"
+    title = "The build is no longer this worker's"
+    status = 409
+
+
+class AlreadyFinal(Rejected):
+    slug = "build-already-final"
+    title = "The build has already ended"
+    status = 409
+
+
+class BaseNotReleased(Rejected):
+    slug = "base-not-released"
+    title = "The image that this one starts from was not released"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to do one stage of one build, for as long as `token` is the build's newest."""
+
+    build_id: str
+    stage: Stage
+    token: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue" or "request"."""
+
+    recipe_name: str
+    recipe_digest: str
+    recipe: str
+    origin: str
+    requester: str
+
+
+def new_build_id() -> str:
+    """A ULID in lower case: 26 characters that sort by time of creation."""
+    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def submit(session: Session, submission: Submission, *, waits_for: str | None = None) -> Build:
+    """A new build, and the message that starts it unless it waits for another."""
+    now = time.time()
+    build = Build(
+        id=new_build_id(),
+        state=State.WAITING if waits_for else State.QUEUED,
+        recipe_name=submission.recipe_name,
+        recipe_digest=submission.recipe_digest,
+        recipe=submission.recipe,
+        origin=submission.origin,
+        requester=submission.requester,
+        waits_for=waits_for,
+        attempt=1,
+        token=0,
+        cancel_requested=False,
+        created_at=now,
+        updated_at=now,
+        evidence={},
+    )
+    session.add(build)
+    session.flush()
+    if not waits_for:
+        _enqueue(session, build.id, "build")
+    return build
+
+
+def get(session: Session, build_id: str) -> Build:
+    build = session.get(Build, build_id)
+    if build is None:
+        raise BuildUnknown(f"there is no build {build_id[:40]!r}", hint="`goldsmith builds` lists them")
+    return build
+
+
+def running_build_of(session: Session, recipe_digest: str) -> Build | None:
+    """A build of the same recipe that has not ended yet: whoever needs its image can wait for it."""
+    return session.scalars(
+        select(Build)
+        .where(Build.recipe_digest == recipe_digest, Build.state.not_in(FINAL), Build.cancel_requested.is_(False))
+        .order_by(Build.created_at)
+        .limit(1)
+    ).first()
+
+
+def newest_release(session: Session, recipe_name: str, recipe_digest: str) -> Release | None:
+    return session.scalars(
+        select(Release)
+        .where(Release.recipe_name == recipe_name, Release.recipe_digest == recipe_digest)
+        .order_by(Release.released_at.desc())
+        .limit(1)
+    ).first()
+
+
+def claim(session: Session, build_id: str, stage: Stage, owner: str, lease_seconds: float) -> Claim | None:
+    """Take a build for one stage. None if it is not ready for it: a message delivered twice claims nothing."""
+    taken = session.execute(
+        update(Build)
+        .where(Build.id == build_id, Build.state == stage.ready)
+        .values(
+            state=stage.running,
+            token=Build.token + 1,
+            lease_owner=owner,
+            lease_until=time.time() + lease_seconds,
+            updated_at=time.time(),
+        )
+        .returning(Build.token, Build.attempt)
+    ).first()
+    return Claim(build_id, stage, taken.token, taken.attempt) if taken else None
+
+
+def renew(session: Session, held: Claim, lease_seconds: float) -> None:
+    """A heartbeat. Raises LeaseLost, or Cancelled when somebody asked for that."""
+    row = session.execute(
+        update(Build)
+        .where(Build.id == held.build_id, Build.token == held.token, Build.state == held.stage.running)
+        .values(lease_until=time.time() + lease_seconds)
+        .returning(Build.cancel_requested)
+    ).first()
+    if row is None:
+        raise LeaseLost(f"build {held.build_id} has gone to another worker")
+    if row.cancel_requested:
+        raise Cancelled("the build was cancelled on request")
+
+
+def held_build(session: Session, held: Claim) -> Build:
+    """The build itself, locked for this transaction and only if the claim still holds. Raises LeaseLost."""
+    build = session.scalars(
+        select(Build).where(Build.id == held.build_id, Build.token == held.token).with_for_update()
+    ).first()
+    if build is None or build.state != held.stage.running:
+        raise LeaseLost(f"build {held.build_id} has gone to another worker")
+    return build
+
+
+def complete(session: Session, held: Claim, **evidence: Any) -> Build:
+    """The stage is done: keep its evidence, go to the next state, tell the next queue and whoever waits."""
+    build = held_build(session, held)
+    build.evidence = {**build.evidence, **evidence}
+    _move(session, build, held.stage.done)
+    return build
+
+
+def end(session: Session, build: Build, state: State, problem: Problem) -> None:
+    """The build ends without a release, with the reason that its requester will read."""
+    build.problem = problem.model_dump(mode="json")
+    _move(session, build, state)
+
+
+def request_cancel(session: Session, build_id: str) -> Build:
+    """Ask for an end. A build that no worker holds ends at once; a held one when its worker notices (seconds)."""
+    build = get(session, build_id)
+    if State(build.state).final:
+        raise AlreadyFinal(f"build {build_id} is already {build.state}")
+    build.cancel_requested = True
+    build.updated_at = time.time()
+    if stage_running_in(State(build.state)) is None and build.staging_repository is None:
+        end(session, build, State.CANCELLED, Cancelled("the build was cancelled on request").problem())
+    return build
+
+
+def retry(session: Session, build: Build) -> None:
+    """Begin a stage anew after its worker was lost or a dependency failed for a while."""
+    stage = stage_running_in(State(build.state))
+    assert stage is not None
+    build.attempt += 1
+    _move(session, build, stage.ready)
+
+
+def expired(session: Session) -> list[Build]:
+    """Builds whose worker has been silent for longer than its lease."""
+    running = [stage.running for stage in STAGES]
+    return list(
+        session.scalars(
+            select(Build)
+            .where(Build.state.in_(running), Build.lease_until < time.time())
+            .with_for_update(skip_locked=True)
+        )
+    )
+
+
+def stalled(session: Session, older_than_seconds: float) -> list[Build]:
+    """Builds that are ready for a stage for so long that their message may have been lost on the way."""
+    ready = [stage.ready for stage in STAGES]
+    return list(
+        session.scalars(
+            select(Build).where(Build.state.in_(ready), Build.updated_at < time.time() - older_than_seconds)
+        )
+    )
+
+
+def remind(session: Session, build: Build) -> None:
+    """Send the message of a ready build once more; a worker that has it already ignores the second."""
+    stage = stage_ready_in(State(build.state))
+    if stage is not None:
+        build.updated_at = time.time()
+        _enqueue(session, build.id, stage.queue)
+
+
+def unpublished(session: Session, limit: int = 100) -> list[OutboxRow]:
+    return list(
+        session.scalars(
+            select(OutboxRow)
+            .where(OutboxRow.published_at.is_(None))
+            .order_by(OutboxRow.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+
+
+def others_stage(session: Session, build: Build) -> bool:
+    """Whether another build that has not ended has the same image staged in the same place."""
+    count = session.scalar(
+        select(func.count())
+        .select_from(Build)
+        .where(
+            Build.id != build.id,
+            Build.image_digest == build.image_digest,
+            Build.staging_repository == build.staging_repository,
+            Build.state.not_in(FINAL),
+        )
+    )
+    return bool(count)
+
+
+def _enqueue(session: Session, build_id: str, queue: str) -> None:
+    session.add(OutboxRow(build_id=build_id, queue=queue, created_at=time.time()))
+
+
+def _move(session: Session, build: Build, after: State) -> None:
+    """The one place where a state changes, with all that follows from it in the same transaction."""
+    check_transition(State(build.state), after)
+    now = time.time()
+    build.state = after
+    build.updated_at = now
+    build.lease_owner = None
+    build.lease_until = None
+    # Whoever held the build before this moment holds nothing now.
+    build.token += 1
+    if after.final:
+        build.finished_at = now
+    ready = stage_ready_in(after)
+    if ready is not None:
+        _enqueue(session, build.id, ready.queue)
+    if after.final:
+        _tell_waiting(session, build)
+
+
+def _tell_waiting(session: Session, base: Build) -> None:
+    for build in session.scalars(select(Build).where(Build.waits_for == base.id, Build.state == State.WAITING)):
+        if base.state == RELEASE.done:
+            _move(session, build, State.QUEUED)
+        else:
+            failure = BaseNotReleased(
+                f"the base {base.recipe_name!r} was not released: build {base.id} is {base.state}",
+                hint=f"see `goldsmith show {base.id}`",
+            )
+            end(session, build, State.FAILED, failure.problem())

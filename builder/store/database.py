@@ -1,0 +1,98 @@
+"""Connections and transactions: `read` and `write` are the only ways in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from builder.errors import SettingsInvalid, Unavailable
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class DatabaseUnavailable(Unavailable):
+    slug = "database-unavailable"
+    title = "The database does not answer"
+
+
+class Database:
+    """One engine a process. SQLite runs in WAL mode, and its writers take the write lock at once, not half way through
+    a transaction, where SQLite could only give up."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise SettingsInvalid("GOLDSMITH_DATABASE_URL is not a database URL", hint="sqlite:///FILE") from error
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        if self._sqlite and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        arguments: dict[str, Any] = {"timeout": 30} if self._sqlite else {"connect_timeout": 10}
+        self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite)
+        if self._sqlite:
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session on one snapshot; nothing written in it is kept."""
+        with _translated(), self._engine.connect() as connection, Session(connection) as session:
+            yield session
+            session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back by any exception."""
+        with _translated(), self._engine.connect() as connection:
+            writing = connection.execution_options(goldsmith_write=True)
+            with Session(writing, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema up to a revision."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with _translated(), self._engine.connect() as connection:
+            writing = connection.execution_options(goldsmith_write=True)
+            config.attributes["connection"] = writing
+            command.upgrade(config, revision)
+            writing.commit()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable("the connection to the database was lost") from error
+        raise
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions by itself, and too late; `_begin_sqlite` does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("goldsmith_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

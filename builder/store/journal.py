@@ -1,0 +1,67 @@
+"""The steps and the log of a build, as its followers read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from builder.store.schema import LogLine, Step
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of log before it has a number. `at` is UTC seconds."""
+
+    at: float
+    step: str
+    text: str
+
+
+def begin_step(session: Session, build_id: str, attempt: int, name: str) -> int:
+    step = Step(build_id=build_id, attempt=attempt, name=name, state="running", started_at=time.time(), summary="")
+    session.add(step)
+    session.flush()
+    return step.id
+
+
+def finish_step(session: Session, step_id: int, state: str, summary: str) -> None:
+    session.execute(
+        update(Step).where(Step.id == step_id).values(state=state, finished_at=time.time(), summary=summary)
+    )
+
+
+def abandon_steps(session: Session, build_id: str) -> None:
+    """Steps that a lost worker left running are over."""
+    session.execute(
+        update(Step)
+        .where(Step.build_id == build_id, Step.state == "running")
+        .values(state="lost", finished_at=time.time())
+    )
+
+
+def steps_of(session: Session, build_id: str) -> list[Step]:
+    return list(session.scalars(select(Step).where(Step.build_id == build_id).order_by(Step.id)))
+
+
+def append_log(session: Session, build_id: str, lines: Sequence[Line]) -> None:
+    """Number and keep lines. Must run in a write transaction: numbers have no gaps."""
+    last = session.scalar(select(func.max(LogLine.number)).where(LogLine.build_id == build_id)) or 0
+    session.add_all(
+        LogLine(build_id=build_id, number=last + offset, at=line.at, step=line.step, text=line.text)
+        for offset, line in enumerate(lines, start=1)
+    )
+
+
+def log_after(session: Session, build_id: str, number: int, limit: int = 1000) -> list[LogLine]:
+    return list(
+        session.scalars(
+            select(LogLine)
+            .where(LogLine.build_id == build_id, LogLine.number > number)
+            .order_by(LogLine.number)
+            .limit(limit)
+        )
+    )

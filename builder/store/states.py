@@ -1,0 +1,78 @@
+"""The state machine of a build, in one place. A transition that is not in the table cannot happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from builder.errors import Broken
+
+
+class State(StrEnum):
+    WAITING = "waiting"  # for the release of its base
+    QUEUED = "queued"
+    BUILDING = "building"
+    BUILT = "built"  # staged by digest; queued for the scan
+    SCANNING = "scanning"
+    SCANNED = "scanned"  # past the gate; queued for the release
+    RELEASING = "releasing"
+    RELEASED = "released"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset({State.RELEASED, State.FAILED, State.CANCELLED})
+
+_ENDS = frozenset({State.FAILED, State.CANCELLED})
+_ALLOWED: dict[State, frozenset[State]] = {
+    State.WAITING: _ENDS | {State.QUEUED},
+    State.QUEUED: _ENDS | {State.BUILDING},
+    State.BUILDING: _ENDS | {State.BUILT, State.QUEUED},
+    State.BUILT: _ENDS | {State.SCANNING},
+    State.SCANNING: _ENDS | {State.SCANNED, State.BUILT},
+    State.SCANNED: _ENDS | {State.RELEASING},
+    State.RELEASING: _ENDS | {State.RELEASED, State.SCANNED},
+    State.RELEASED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the path that one worker does: the queue it is fed from, and the states before, during and after."""
+
+    queue: str
+    ready: State
+    running: State
+    done: State
+
+
+BUILD = Stage("build", State.QUEUED, State.BUILDING, State.BUILT)
+SCAN = Stage("scan", State.BUILT, State.SCANNING, State.SCANNED)
+RELEASE = Stage("release", State.SCANNED, State.RELEASING, State.RELEASED)
+STAGES = (BUILD, SCAN, RELEASE)
+
+
+class TransitionRefused(Broken):
+    slug = "transition-refused"
+    title = "A build cannot go from this state to that one"
+    status = 409
+
+
+def check_transition(before: State, after: State) -> None:
+    """Raises TransitionRefused."""
+    if after not in _ALLOWED[before]:
+        raise TransitionRefused(f"a build cannot go from {before} to {after}")
+
+
+def stage_ready_in(state: State) -> Stage | None:
+    return next((stage for stage in STAGES if stage.ready is state), None)
+
+
+def stage_running_in(state: State) -> Stage | None:
+    return next((stage for stage in STAGES if stage.running is state), None)
