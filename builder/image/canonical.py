@@ -1,0 +1,89 @@
+"""The canonical form: one tree of files has one encoding, whoever builds it, whenever, in whatever order.
+
+One pass over a tar stream gives a `Tree`: file contents go to a spool file while their digests are taken, so memory
+does not grow with the image, and the entries may come in any order. See docs/adr/0005-canonical-form.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from builder.errors import Rejected
+from builder.image.canonical_rules import Action, keep_xattr, rule_for
+from builder.image.changes import refuse_reserved_names
+from builder.image.digests import EMPTY_SHA256, Readable
+from builder.image.entry import Entry, EntryType, shown
+from builder.image.settle import link_targets, settle
+from builder.image.tarheader import ArchiveInvalid
+from builder.image.tarstream import Limits, read_tar
+from builder.image.tree import Tree
+
+_LARGEST_EPOCH = 0o77777777777
+
+
+class EpochInvalid(Rejected):
+    slug = "epoch-invalid"
+    title = "The modification time for the image is not valid"
+
+
+def canonicalise(stream: Readable, *, spool_dir: Path, epoch: int, limits: Limits | None = None) -> Tree:
+    """Read a tar archive of a whole file system into its canonical tree.
+
+    `epoch` (seconds since 1970) becomes every entry's modification time. The spool is an unnamed file in `spool_dir` as
+    large as the tree's contents; close the tree to give its space back. Raises ArchiveInvalid, ArchiveTooLarge,
+    NameReserved and EpochInvalid.
+    """
+    if not 0 <= epoch <= _LARGEST_EPOCH:
+        raise EpochInvalid(f"{epoch} is not between 0 and {_LARGEST_EPOCH} seconds since 1970")
+    # Unnamed, so that nothing is left behind whatever happens; the tree owns it from here on.
+    spool = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
+    try:
+        stored: dict[bytes, Entry] = {}
+        offsets: dict[bytes, int] = {}
+        end = 0
+        for found, content in read_tar(stream, limits):
+            entry = found
+            if entry.type is EntryType.FILE:
+                digest = hashlib.sha256()
+                for chunk in content:
+                    digest.update(chunk)
+                    spool.write(chunk)
+                offsets[entry.path] = end
+                end += entry.size
+                entry = replace(entry, sha256=digest.hexdigest())
+            remember(stored, entry)
+        spool.flush()
+        entries, sources = settle(link_targets(stored), stored, _by_the_rules)
+        refuse_reserved_names(entries)
+        return Tree(entries, spool, {path: offsets[source] for path, source in sources.items()}, epoch)
+    except BaseException:
+        spool.close()
+        raise
+
+
+def remember(stored: dict[bytes, Entry], entry: Entry) -> None:
+    """Add an entry of an archive. Only a directory may come twice, saying the same. Raises ArchiveInvalid."""
+    before = stored.setdefault(entry.path, entry)
+    if before is not entry and (before != entry or entry.type is not EntryType.DIRECTORY):
+        raise ArchiveInvalid(
+            f"{shown(entry.path)} is in the archive twice",
+            hint="which of the two counts would depend on who reads it; write the archive anew",
+        )
+
+
+def _by_the_rules(entry: Entry) -> Entry | None:
+    """What the table makes of an entry; None leaves it out."""
+    if any(not keep_xattr(name) for name, _ in entry.xattrs):
+        entry = replace(entry, xattrs=tuple(pair for pair in entry.xattrs if keep_xattr(pair[0])))
+    rule = rule_for(entry)
+    if rule is None:
+        return entry
+    if rule.action is Action.EMPTY:
+        return replace(entry, size=0, sha256=EMPTY_SHA256) if entry.type is EntryType.FILE else entry
+    if rule.action is Action.CONTENTS and entry.path == rule.pattern.encode("ascii"):
+        is_directory = entry.type is EntryType.DIRECTORY
+        return replace(entry, mode=rule.mode, uid=0, gid=0) if is_directory and rule.mode is not None else entry
+    return None
