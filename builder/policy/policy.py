@@ -20,5 +20,5 @@ class Policy(BaseModel):
         description="The worst severity of a known vulnerability that may still be released; 'none' allows no "
         "vulnerability at all. A vulnerability that nobody has rated counts as critical.",
     )
-    ignore_unfixed: bool = Field(default=False, description="Do not hold back for vulnerabilities that have no fix yet.")
+    ignore_unfixed: bool = Field(default=False, description="Do not hold back for vulnerabilities without a fix.")
     allow_secrets: bool = Field(default=False, description="Release although the scanner found secrets in the image.")

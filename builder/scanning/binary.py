@@ -1,0 +1,123 @@
+"""The Trivy binary: which one it is, and one way to run it that nothing on the machine can change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from builder.errors import ProgramFailed, ProgramMissing
+from builder.process import Completed, run
+from builder.scanning.errors import ScannerUnusable
+from builder.scanning.findings import ScannerIdentity
+
+# Trivy would read trivy.yaml, .trivyignore and trivy-secret.yaml from where it runs, and each can hide findings.
+_NOTHING_FROM_OUTSIDE = ("--config", "")
+_QUIET = ("--no-progress", "--skip-version-check", "--disable-telemetry")
+_VERSION_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A login at a registry. Trivy takes comma-separated lists of them, so neither part may hold a comma."""
+
+    username: str
+    password: str = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        if "," in self.username + self.password:
+            raise ScannerUnusable(
+                "the registry's user name or password has a comma, which Trivy takes for the end of it",
+                hint="give the scanner a login without a comma",
+            )
+        return {"TRIVY_USERNAME": self.username, "TRIVY_PASSWORD": self.password}
+
+
+class Trivy:
+    """One binary. `path` must be the program itself: the digest of a launcher script would say nothing about it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def identity(self) -> ScannerIdentity:
+        """Its version and the digest of its file. Raises ScannerUnusable, ProgramMissing, ProgramFailed."""
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise ProgramMissing(
+                f"the scanner {self.path} cannot be read: {error.strerror}",
+                hint="set GOLDSMITH_TRIVY to Trivy's binary",
+            ) from error
+        return _identify(self.path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Completed:
+        """Run a subcommand in the private directory `cwd`, which is also its home and its place for temporary files."""
+        private = {"HOME": os.fspath(cwd), "TMPDIR": os.fspath(cwd), "XDG_CACHE_HOME": os.fspath(cwd), **(env or {})}
+        command = [os.fspath(self.path), *arguments[:1], *_NOTHING_FROM_OUTSIDE, *arguments[1:]]
+        return run(command, timeout=timeout, env=private, cwd=cwd, max_output=1 << 20, should_stop=should_stop)
+
+    def run_on_registry(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        timeout: float,
+        insecure: bool,
+        credentials: Credentials | None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Completed:
+        """`trivy image` against a registry. `insecure` allows plain HTTP and unknown certificates."""
+        # Trivy's own limit lies behind ours, so that a scan which takes too long always ends the same way.
+        options = ["image", *_QUIET, "--timeout", f"{int(timeout) + 30}s", *(["--insecure"] if insecure else [])]
+        login = credentials.environment() if credentials else None
+        return self.run([*options, *arguments], cwd=cwd, timeout=timeout, env=login, should_stop=should_stop)
+
+
+@contextmanager
+def private_directory() -> Iterator[Path]:
+    """A directory of mode 0700 for one run, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="goldsmith-trivy-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+@lru_cache(maxsize=4)
+def _identify(path: Path, _stat: tuple[int, int, int, int]) -> ScannerIdentity:
+    with path.open("rb") as file:
+        if file.read(2) == b"#!":
+            raise ScannerUnusable(
+                f"{path} is a script, so its digest would not name the scanner",
+                hint="set GOLDSMITH_TRIVY to the Trivy binary itself",
+            )
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with private_directory() as cwd:
+        answer = Trivy(path).run(["version", "--format", "json"], cwd=cwd, timeout=_VERSION_SECONDS)
+    try:
+        version = json.loads(answer.stdout)["Version"]
+    except (ValueError, KeyError, TypeError):
+        version = None
+    if not isinstance(version, str) or not version:
+        raise ScannerUnusable(f"{path} does not tell a version as Trivy does", hint="set GOLDSMITH_TRIVY to Trivy")
+    return ScannerIdentity(name="trivy", version=version, sha256=digest)
+
+
+def last_words(error: ProgramFailed) -> str:
+    """What Trivy said at its end: its FATAL line where there is one, without the time before it."""
+    lines = [line for line in error.stderr_tail.splitlines() if line.strip()]
+    fatal = [line.partition("FATAL")[2].replace("Fatal error", "", 1).strip() for line in lines if "FATAL" in line]
+    ended = "" if error.exit_code is None or error.exit_code >= 0 else f"killed by signal {-error.exit_code}"
+    return " ".join(part for part in (ended, *(fatal or lines)[-1:]) if part) or f"exit code {error.exit_code}, no word"

@@ -1,0 +1,140 @@
+"""What a scan found, by which scanner and which database. Immutable, and free of secret values by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+
+
+class Severity(StrEnum):
+    """How bad a finding is, in Trivy's words. `UNKNOWN` means that nobody has rated it yet, not that it is harmless."""
+
+    UNKNOWN = "UNKNOWN"
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+def _printable(value: object) -> object:
+    """Names and paths come from the image: an escape sequence in one must not reach a terminal or a log."""
+    if isinstance(value, str):
+        return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value)
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_printable)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Vulnerability(_Frozen):
+    """A known vulnerability of one installed package. `fixed` is None while there is no fix."""
+
+    id: Text
+    package: Text
+    installed: Text
+    fixed: Text | None = None
+    severity: Severity
+    severity_source: Text | None = None
+    status: Text
+    title: Text | None = None
+    purl: Text | None = None
+    target: Text
+    data_source: Text | None = None
+
+
+class Secret(_Frozen):
+    """A place that looks like a secret: the file (`target`) and its first line, never the value."""
+
+    rule: Text
+    title: Text | None = None
+    severity: Severity
+    target: Text
+    line: int
+
+
+class Misconfiguration(_Frozen):
+    """A check that the image's configuration fails."""
+
+    id: Text
+    title: Text
+    severity: Severity
+    message: Text
+    resolution: Text | None = None
+    target: Text
+
+
+class Findings(_Frozen):
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    misconfigurations: tuple[Misconfiguration, ...] = ()
+
+    def vulnerabilities_by_severity(self) -> dict[Severity, int]:
+        """How many of each severity, the severities without any included."""
+        return _count(vulnerability.severity for vulnerability in self.vulnerabilities)
+
+
+def _count(severities: Iterable[Severity]) -> dict[Severity, int]:
+    counts = dict.fromkeys(Severity, 0)
+    for severity in severities:
+        counts[severity] += 1
+    return counts
+
+
+class OperatingSystem(_Frozen):
+    """The distribution found in the image, for example `debian` `12.12`."""
+
+    family: Text
+    name: Text
+
+
+class ScannerIdentity(_Frozen):
+    """The program that scanned: `sha256` is the lower-case hex digest of its binary."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class DatabaseIdentity(_Frozen):
+    """The vulnerability database a scan rests on.
+
+    `digest` is `sha256:<hex>` of trivy.db. `sample` is true for Goldsmith's own sample, which is not complete: a scan
+    with it shows how things work, not that an image is free of known vulnerabilities.
+    """
+
+    digest: str
+    updated_at: AwareDatetime
+    next_update: AwareDatetime
+    downloaded_at: AwareDatetime
+    source: str
+    sample: bool
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """One scan of one image.
+
+    `report` is Trivy's JSON without environment values, history and code excerpts; `cyclonedx` (1.7) and `spdx` (2.3)
+    are JSON bills of materials that hold every package found. `started_at` is UTC, `seconds` the duration of it all.
+    """
+
+    reference: str
+    findings: Findings
+    package_count: int
+    operating_system: OperatingSystem | None
+    report: bytes
+    cyclonedx: bytes
+    spdx: bytes
+    scanner: ScannerIdentity
+    database: DatabaseIdentity
+    started_at: datetime
+    seconds: float

@@ -1,0 +1,132 @@
+"""The scanner: one run of Trivy on one image by digest, taken apart into findings and bills of materials."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from builder.errors import ProgramFailed
+from builder.scanning.binary import Credentials, Trivy, last_words, private_directory
+from builder.scanning.database import Database, installed
+from builder.scanning.errors import ScanFailed, ScannerUnusable, ScanReportInvalid
+from builder.scanning.findings import ScannerIdentity, ScanResult
+from builder.scanning.report import read_report
+from builder.scanning.sbom import check_complete
+
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+@sha256:[0-9a-f]{64}")
+_SCAN = (
+    "--image-src", "remote", "--scanners", "vuln,secret", "--image-config-scanners", "misconfig,secret",
+    "--list-all-pkgs", "--format", "json", "--ignorefile", "", "--secret-config", "", "--offline-scan",
+    "--skip-db-update", "--skip-java-db-update", "--skip-check-update", "--cache-backend", "memory",
+)  # fmt: skip
+_CONVERT_SECONDS = 120.0
+_MAXIMUM_REPORT = 256 * 1024 * 1024
+
+
+class Scanner:
+    """Scans with one binary and the database below `cache_dir`.
+
+    `timeout` is in seconds, for the run on the image. A database older than `maximum_age` is refused: Trivy itself
+    would use it without a word. Scans may run side by side, in threads and in processes.
+    """
+
+    def __init__(self, binary: Path, cache_dir: Path, *, timeout: float, maximum_age: timedelta) -> None:
+        self._trivy = Trivy(binary)
+        self._cache_dir = cache_dir
+        self._timeout = timeout
+        self._maximum_age = maximum_age
+
+    def identity(self) -> ScannerIdentity:
+        """Raises ScannerUnusable, ProgramMissing or ProgramFailed."""
+        return self._trivy.identity()
+
+    def scan(
+        self,
+        reference: str,
+        *,
+        insecure: bool = False,
+        credentials: Credentials | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> ScanResult:
+        """Scan `host[:port]/repository@sha256:…` for vulnerabilities, secrets and mistakes in its configuration.
+
+        `insecure` allows plain HTTP (loopback needs no leave) and unknown certificates.
+        Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt, ScanFailed, ScanReportInvalid, ScannerUnusable,
+        ProgramTimedOut or Cancelled. There is no result but a complete one.
+        """
+        if not _PINNED.fullmatch(reference):
+            raise ScannerUnusable(
+                f"{reference!r:.200} is not an image by digest: what is scanned must be what is signed"
+            )
+        started_at, begun = datetime.now(UTC), time.monotonic()
+        scanner = self.identity()
+        database = installed(self._cache_dir, self._maximum_age)
+        with private_directory() as directory:
+            raw = self._run(reference, database, directory, insecure, credentials, should_stop)
+            report = read_report(raw, reference)
+            inventory = directory / "inventory.json"
+            inventory.write_bytes(report.inventory)
+            cyclonedx, spdx = (self._convert(inventory, form, directory) for form in ("cyclonedx", "spdx-json"))
+        check_complete(report.purls, cyclonedx, spdx)
+        return ScanResult(
+            reference=reference,
+            findings=report.findings,
+            package_count=report.package_count,
+            operating_system=report.operating_system,
+            report=report.document,
+            cyclonedx=cyclonedx,
+            spdx=spdx,
+            scanner=scanner,
+            database=database.identity,
+            started_at=started_at,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _run(
+        self,
+        reference: str,
+        database: Database,
+        directory: Path,
+        insecure: bool,
+        credentials: Credentials | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> bytes:
+        output = directory / "report.json"
+        arguments = [*_SCAN, "--cache-dir", str(database.directory), "--output", str(output), reference]
+        try:
+            self._trivy.run_on_registry(
+                arguments,
+                cwd=directory,
+                timeout=self._timeout,
+                insecure=insecure,
+                credentials=credentials,
+                should_stop=should_stop,
+            )
+        except ProgramFailed as error:
+            raise ScanFailed(f"Trivy could not scan {reference}: {last_words(error)}") from error
+        return _read_output(output, f"report on {reference}")
+
+    def _convert(self, inventory: Path, form: str, directory: Path) -> bytes:
+        output = directory / f"{form}.json"
+        arguments = ["convert", "--format", form, "--output", str(output), str(inventory)]
+        try:
+            self._trivy.run(arguments, cwd=directory, timeout=_CONVERT_SECONDS)
+        except ProgramFailed as error:
+            raise ScanFailed(f"Trivy could not write the {form} document: {last_words(error)}") from error
+        return _read_output(output, f"{form} document")
+
+
+def _read_output(path: Path, name: str) -> bytes:
+    """What Trivy wrote. Ending well without having written anything is a failure too."""
+    try:
+        if path.stat().st_size > _MAXIMUM_REPORT:
+            raise ScanReportInvalid(f"Trivy's {name} is larger than {_MAXIMUM_REPORT // 2**20} MiB")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ScanFailed(f"Trivy ended without an error but left no {name}") from error
+    if not content:
+        raise ScanFailed(f"Trivy ended without an error but its {name} is empty")
+    return content
