@@ -1,0 +1,229 @@
+"""What a recipe does to a base, step by step, inside a build container."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.engine.accounts import Accounts
+from builder.engine.container import Check, Container
+from builder.errors import Broken, Rejected
+from builder.planning.debs import DebStore
+from builder.planning.flat import write_flat_archive
+from builder.planning.lock import LockedPackage
+from builder.recipes.model import File, Shell, User
+
+# Below /run, which the canonical form empties: nothing of it can stay in an image.
+_WORK = "run/goldsmith"
+_APT = [
+    "apt-get", "-o", f"Dir::Etc::SourceList=/{_WORK}/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null",
+    "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root", "-o", "Dpkg::Use-Pty=0",
+    "-o", "DPkg::Options::=--force-unsafe-io", "-o", "DPkg::Options::=--force-confold", "-qq",
+]  # fmt: skip
+_POLICY = "usr/sbin/policy-rc.d"
+
+
+class InstallFailed(Rejected):
+    slug = "install-failed"
+    title = "The packages could not be installed"
+
+
+class RunFailed(Rejected):
+    slug = "run-failed"
+    title = "A command of the recipe failed"
+
+
+class NoPackageManager(Rejected):
+    slug = "no-package-manager"
+    title = "The base has no apt"
+
+
+@dataclass
+class Assembly:
+    """A build container and what every step needs: who watches it, when it must be done, where its output goes.
+
+    `epoch` is in UTC seconds, `deadline` on the monotonic clock.
+    """
+
+    container: Container
+    epoch: int
+    check: Check
+    deadline: float
+    on_line: Callable[[str], None]
+    spool: Path
+
+    def dpkg_status(self) -> bytes:
+        return self.container.read("/var/lib/dpkg/status") or b""
+
+    def install(self, names: Sequence[str], packages: Sequence[LockedPackage], debs: DebStore) -> None:
+        """Install exactly the locked packages from a local archive. Raises InstallFailed or NoPackageManager."""
+        if not packages:
+            return
+        if self.container.stat("/usr/bin/apt-get") is None:
+            raise NoPackageManager(
+                "spec.packages: the base image has no apt", hint="choose a base that has, or leave packages out"
+            )
+        had_policy = self.container.stat(f"/{_POLICY}") is not None
+        self._put_archive(packages, debs, with_policy=not had_policy)
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "--", *names]):
+            ran = self._run([*_APT, *arguments])
+            if ran:
+                raise InstallFailed(f"apt-get {arguments[0]} failed: {ran}", hint="the build's log has all of it")
+        self._check_installed(packages)
+        leave = ["rm", "-rf", f"/{_WORK}"] if had_policy else ["rm", "-rf", f"/{_WORK}", f"/{_POLICY}"]
+        if self._run(leave):
+            raise Broken("the package archive could not be removed from the build container")
+
+    def add_users(self, users: Sequence[User], *, lock_passwords: bool) -> None:
+        """Add accounts, and take every password away. Raises AccountConflict."""
+        before = self.accounts()
+        after = before.add(users)
+        if lock_passwords:
+            after = after.locked()
+        changed = {
+            "etc/passwd": (after.passwd, before.passwd),
+            "etc/group": (after.group, before.group),
+            "etc/shadow": (after.shadow, before.shadow),
+        }
+        for path, (new, old) in changed.items():
+            if new is not None and new != old:
+                self._replace(path, new.encode("utf-8", "surrogateescape"))
+
+    def put_files(self, files: Sequence[File]) -> None:
+        """Put the recipe's files in, and the directories above them where they are missing (0755, root)."""
+        if not files:
+            return
+        accounts = self.accounts()
+        made: set[str] = set()
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for file in files:
+                for parent in _parents(file.path):
+                    if parent not in made and self.container.stat(f"/{parent}") is None:
+                        tar.addfile(self._header(parent, 0o755, kind=tarfile.DIRTYPE))
+                    made.add(parent)
+                content = content_of(file)
+                uid, gid = accounts.owner(file.owner)
+                header = self._header(file.path.lstrip("/"), int(file.mode, 8), uid, gid)
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+                self.on_line(f"{file.path} ({len(content)} bytes, {file.owner}, {file.mode})")
+        self.container.put(buffer.getvalue())
+
+    def run(self, steps: Sequence[Sequence[str] | Shell], environment: dict[str, str]) -> None:
+        """Run the recipe's own commands, in order. Raises RunFailed with the end of what the command said."""
+        for index, step in enumerate(steps):
+            argv = ["/bin/sh", "-euc", step.shell] if isinstance(step, Shell) else list(step)
+            shown = "shell script" if isinstance(step, Shell) else " ".join(argv)
+            self.on_line(f"$ {shown}")
+            said = self._run(argv, environment)
+            if said:
+                raise RunFailed(
+                    f"spec.run[{index}] ({shown[:200]}) failed: {said}", hint="the build's log has all of it"
+                )
+
+    def accounts(self) -> Accounts:
+        def text(path: str) -> str | None:
+            content = self.container.read(path)
+            return None if content is None else content.decode("utf-8", "surrogateescape")
+
+        return Accounts(text("/etc/passwd") or "", text("/etc/group") or "", text("/etc/shadow"))
+
+    def _run(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> str:
+        """Empty when the command succeeds, else its exit code and the end of what it said."""
+        ran = self.container.run(
+            argv,
+            check=self.check,
+            deadline=self.deadline,
+            on_line=self.on_line,
+            environment={
+                "SOURCE_DATE_EPOCH": str(self.epoch),
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+                "HOME": "/root",
+                **(environment or {}),
+            },
+        )
+        if ran.exit_code == 0:
+            return ""
+        lines = (ran.stderr or ran.stdout).strip().splitlines()[-6:]
+        return f"exit code {ran.exit_code}: " + ("\n".join(lines) or "it said nothing")
+
+    def _put_archive(self, packages: Sequence[LockedPackage], debs: DebStore, *, with_policy: bool) -> None:
+        with (
+            tempfile.TemporaryDirectory(dir=self.spool, prefix="archive-") as work,
+            tempfile.TemporaryFile(dir=self.spool) as spooled,
+        ):
+            write_flat_archive(Path(work), packages, debs)
+            with tarfile.open(fileobj=spooled, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                for path in (_WORK, f"{_WORK}/archive"):
+                    tar.addfile(self._header(path, 0o755, kind=tarfile.DIRTYPE))
+                for file in sorted(Path(work).iterdir()):
+                    header = self._header(f"{_WORK}/archive/{file.name}", 0o644)
+                    header.size = file.stat().st_size
+                    with file.open("rb") as stream:
+                        tar.addfile(header, stream)
+                texts = {f"{_WORK}/sources.list": (f"deb [trusted=yes] copy:/{_WORK}/archive ./\n", 0o644)}
+                if with_policy:
+                    # Maintainer scripts ask it whether they may start services; in an image none may (policy-rc.d).
+                    texts[_POLICY] = ("#!/bin/sh\nexit 101\n", 0o755)
+                for path, (text, mode) in texts.items():
+                    header = self._header(path, mode)
+                    header.size = len(text)
+                    tar.addfile(header, io.BytesIO(text.encode()))
+            spooled.seek(0)
+            self.container.put(spooled)
+
+    def _check_installed(self, packages: Sequence[LockedPackage]) -> None:
+        """The lock is what was installed: nothing else, nothing less."""
+        installed = parse_status(self.dpkg_status())
+        missing = [p for p in packages if (p.name, p.version, p.architecture) not in installed]
+        if missing:
+            names = ", ".join(f"{package.name} {package.version}" for package in missing[:5])
+            raise InstallFailed(f"locked but not installed afterwards: {names}")
+
+    def _replace(self, path: str, content: bytes) -> None:
+        found = self.container.header(f"/{path}")
+        header = self._header(path, found[0].mode & 0o7777 if found else 0o644)
+        if found:
+            header.uid, header.gid = found[0].uid, found[0].gid
+        header.size = len(content)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(header, io.BytesIO(content))
+        self.container.put(buffer.getvalue())
+
+    def _header(
+        self, path: str, mode: int, uid: int = 0, gid: int = 0, kind: bytes = tarfile.REGTYPE
+    ) -> tarfile.TarInfo:
+        header = tarfile.TarInfo(path)
+        header.type, header.mode, header.uid, header.gid, header.mtime = kind, mode, uid, gid, self.epoch
+        return header
+
+
+def content_of(file: File) -> bytes:
+    """The bytes of a file whose source has been embedded."""
+    if file.content is not None:
+        return file.content.encode("utf-8")
+    assert file.content_base64 is not None, "sources are embedded before a build begins"
+    return base64.b64decode(file.content_base64)
+
+
+def parse_status(status: bytes) -> set[tuple[str, str, str]]:
+    """(name, version, architecture) of every package that dpkg's status calls installed."""
+    found = set()
+    for stanza in status.decode("utf-8", "replace").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status") == "install ok installed":
+            found.add((fields["Package"], fields["Version"], fields["Architecture"]))
+    return found
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.strip("/").split("/")[:-1]
+    return ["/".join(parts[: index + 1]) for index in range(len(parts))]

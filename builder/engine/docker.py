@@ -1,0 +1,189 @@
+"""The Docker Engine, through its SDK: images in, containers out, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container as DockerContainer
+
+from builder.engine.container import Container
+from builder.engine.faults import EngineUnavailable, said, translated
+from builder.errors import Rejected
+
+BUILD_LABEL = "goldsmith.build"
+CACHE_REPOSITORY = "goldsmith-cache"
+
+# What dpkg and maintainer scripts need to own, move and drop privileges on files; nothing that reaches the host.
+_CAPABILITIES = [
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+]  # fmt: skip
+_IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
+
+
+class BaseUnavailable(Rejected):
+    slug = "base-unavailable"
+    title = "The base image cannot be had"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a container may use."""
+
+    memory_bytes: int
+    cpus: float
+    processes: int
+
+
+class Engine:
+    """One connection to one engine. `credentials` are for the registry that images are pulled from."""
+
+    def __init__(self, url: str, limits: Limits, credentials: tuple[str, str] | None = None) -> None:
+        self._limits = limits
+        self._credentials = {"username": credentials[0], "password": credentials[1]} if credentials else None
+        try:
+            self._client = docker.DockerClient(base_url=url, timeout=120, version="auto")
+        except (DockerException, requests.RequestException) as error:
+            raise EngineUnavailable(
+                f"no Docker Engine answers at {url}", hint="start it, or set GOLDSMITH_ENGINE_URL"
+            ) from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def identity(self) -> str:
+        """The engine's name and version, for the record."""
+        with translated():
+            return f"docker {self._client.version()['Version']}"
+
+    def architecture(self) -> str:
+        """The engine's architecture in Debian's and OCI's word: amd64, arm64."""
+        with translated():
+            return str(self._client.version()["Arch"])
+
+    def cached(self, key: str) -> str | None:
+        """The image that was imported under a key before, or None."""
+        with translated():
+            try:
+                return str(self._client.images.get(f"{CACHE_REPOSITORY}:{key}").id)
+            except ImageNotFound:
+                return None
+
+    def import_root(self, tar: Path, key: str) -> str:
+        """Make an engine image of a root file system's tar, and keep it under a key. Answers the image's id."""
+        with translated(), tar.open("rb") as stream:
+            # Chunks, not the file: for a file the SDK announces chunks and then sends none.
+            chunks = iter(lambda: stream.read(1024 * 1024), b"")
+            self._client.api.import_image_from_stream(chunks, repository=CACHE_REPOSITORY, tag=key)
+            return str(self._client.images.get(f"{CACHE_REPOSITORY}:{key}").id)
+
+    def pull(self, reference: str) -> str:
+        """Pull an image by digest (`host/repository@sha256:…`) and answer its id. Raises BaseUnavailable."""
+        repository, _, digest = reference.partition("@")
+        with translated():
+            try:
+                image = self._client.images.pull(repository, tag=digest, auth_config=self._credentials)
+            except (NotFound, ImageNotFound) as error:
+                raise BaseUnavailable(
+                    f"{reference} cannot be pulled: {said(error)}", hint="check the digest"
+                ) from error
+            return str(image.id)
+
+    def forget(self, reference: str) -> None:
+        """Remove a pulled reference; layers that others use stay."""
+        with translated():
+            try:
+                self._client.images.remove(reference, force=True, noprune=False)
+            except (ImageNotFound, NotFound):
+                return
+
+    @contextmanager
+    def build_container(self, image: str, build_id: str, environment: Mapping[str, str]) -> Iterator[Container]:
+        """A container to build in: no network, few capabilities, limits on everything. Removed in every case."""
+        with translated():
+            created = self._client.containers.create(
+                image,
+                entrypoint=_IDLE,
+                command=[],
+                user="0:0",
+                working_dir="/",
+                environment=dict(environment),
+                network_mode="none",
+                cap_drop=["ALL"],
+                cap_add=_CAPABILITIES,
+                security_opt=["no-new-privileges"],
+                labels={BUILD_LABEL: build_id},
+                **self._limited(),
+            )
+        with self._removed(str(created.id)):
+            yield Container(self._client.api, str(created.id))
+
+    @contextmanager
+    def trial_container(self, image: str, build_id: str, command: list[str] | None = None) -> Iterator[Container]:
+        """A container of a finished image, run as its configuration says, on a network without a way out.
+
+        With `command` the image's entrypoint is replaced: to look at an image that has no server to start.
+        """
+        replaced: dict[str, Any] = {"entrypoint": command, "command": []} if command else {}
+        with translated():
+            network = self._client.networks.create(
+                f"goldsmith-{build_id}", internal=True, labels={BUILD_LABEL: build_id}
+            )
+        try:
+            with translated():
+                created = self._client.containers.create(
+                    image,
+                    **replaced,
+                    network=network.id,
+                    security_opt=["no-new-privileges"],
+                    labels={BUILD_LABEL: build_id},
+                    **self._limited(),
+                )
+            with self._removed(str(created.id)):
+                yield Container(self._client.api, str(created.id))
+        finally:
+            with translated():
+                network.remove()
+
+    def remove_leftovers(self, build_id: str) -> None:
+        """Remove every container and network of a build, whoever made them."""
+        with translated():
+            filters: dict[str, Any] = {"label": f"{BUILD_LABEL}={build_id}"}
+            for container in self._client.containers.list(all=True, filters=filters):
+                _remove(container)
+            for network in self._client.networks.list(filters=filters):
+                network.remove()
+
+    def _limited(self) -> dict[str, Any]:
+        return {
+            "mem_limit": self._limits.memory_bytes,
+            "memswap_limit": self._limits.memory_bytes,
+            "nano_cpus": int(self._limits.cpus * 1e9),
+            "pids_limit": self._limits.processes,
+            "log_config": {"type": "json-file", "config": {"max-size": "8m", "max-file": "1"}},
+        }
+
+    @contextmanager
+    def _removed(self, container_id: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with translated(), suppress(NotFound):
+                _remove(self._client.containers.get(container_id))
+
+
+def _remove(container: DockerContainer) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        # Somebody else is already removing it.
+        if error.status_code != 409:
+            raise

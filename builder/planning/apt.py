@@ -1,0 +1,286 @@
+"""The archive's own resolver, apt, asked on paper: which .debs would a system with this dpkg status get?
+
+apt runs on the host with a configuration and a state of its own, so that nothing of the host's leaks in and nothing is
+installed. Indexes are fetched and their signatures checked by apt; the sha256 of every package comes from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import Fault, ProgramFailed, Rejected, Unavailable
+from builder.locking import exclusive
+from builder.planning.debs import DebStore, control_of, field, made_at
+from builder.planning.lock import LockedArchive, LockedPackage
+from builder.planning.mirrors import Mirrors
+from builder.process import Completed, run
+
+_URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+_UPDATE_SECONDS = 180
+_FETCH_SECONDS = 900
+
+_CONFIGURATION = """\
+Dir "{root}";
+Dir::Etc::SourceList "{root}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Main "/dev/null";
+Dir::Etc::Parts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State "{root}/state";
+Dir::State::Lists "{root}/lists";
+Dir::State::Status "{status}";
+Dir::Cache "{root}/cache";
+Dir::Cache::Archives "{archives}";
+Dir::Log "{root}/log";
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
+APT::Get::Assume-Yes "true";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::ForceHash "sha256";
+Acquire::Retries "3";
+Acquire::http::Timeout "20";
+"""
+
+
+class SuiteUnknown(Rejected):
+    slug = "suite-unknown"
+    title = "The Debian archive has no such suite"
+
+
+class PackageUnknown(Rejected):
+    slug = "package-unknown"
+    title = "The Debian archive has no such package"
+
+
+class PackagesConflict(Rejected):
+    slug = "packages-conflict"
+    title = "The packages cannot be installed together"
+
+
+class ArchiveUnavailable(Unavailable):
+    slug = "archive-unavailable"
+    title = "The Debian archive does not answer"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an installation would add, in the order of names, and when the newest of it was made (UTC seconds)."""
+
+    packages: tuple[LockedPackage, ...]
+    newest: int
+
+
+class AptArchive:
+    """One suite of one architecture, its indexes kept in `directory` and shared by all workers of a host."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        mirrors: Mirrors,
+        suite: str,
+        components: Sequence[str],
+        architecture: str,
+        debs: DebStore,
+        index_seconds: float,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        sources = mirrors.sources(suite, list(components))
+        key = hashlib.sha256(f"{sources}{architecture}".encode()).hexdigest()[:16]
+        self._root = (directory / f"{suite}-{architecture}-{key}").absolute()
+        self._sources = sources
+        self._suite = suite
+        self._architecture = architecture
+        self._debs = debs
+        self._index_seconds = index_seconds
+        self._should_stop = should_stop
+
+    def refresh(self) -> tuple[LockedArchive, ...]:
+        """Fetch the indexes unless they are recent. Raises SuiteUnknown or ArchiveUnavailable."""
+        with self._locked():
+            stamp = self._root / "refreshed"
+            if not stamp.exists() or time.time() - stamp.stat().st_mtime > self._index_seconds:
+                stamp.unlink(missing_ok=True)
+                self._update()
+                stamp.touch()
+            return self._archives()
+
+    def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
+        """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.
+
+        Raises PackageUnknown, PackagesConflict or ArchiveUnavailable.
+        """
+        if not packages:
+            return Resolved((), 0)
+        with self._locked(), tempfile.TemporaryDirectory(dir=self._root, prefix="resolve-") as work:
+            status_file = Path(work) / "status"
+            status_file.write_bytes(status)
+            planned = self._plan(packages, Path(work), status_file)
+            self._fetch(packages, planned, Path(work), status_file)
+        locked = [self._locked_package(sha256, size) for _, size, sha256 in planned]
+        newest = max(made_at(self._debs.path(package.sha256)) for package in locked) if locked else 0
+        return Resolved(tuple(sorted(locked, key=lambda package: (package.name, package.architecture))), newest)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return exclusive(self._root.parent / f"{self._root.name}.lock")
+
+    def _update(self) -> None:
+        for part in ("lists/partial", "cache", "state", "archives/partial", "log"):
+            (self._root / part).mkdir(parents=True, exist_ok=True)
+        (self._root / "sources.list").write_text(self._sources)
+        (self._root / "empty-status").touch()
+        try:
+            self._apt("update", "--error-on=any", timeout=_UPDATE_SECONDS)
+        except ProgramFailed as error:
+            if "does not have a Release file" in error.stderr_tail or "404" in error.stderr_tail:
+                raise SuiteUnknown(
+                    f"the Debian archive has no suite {self._suite!r} with these components",
+                    hint="see spec.base.debian; suites are named like 'trixie'",
+                ) from error
+            raise ArchiveUnavailable(
+                f"the indexes of {self._suite} could not be fetched: {_last_error(error.stderr_tail)}",
+                hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
+            ) from error
+
+    def _archives(self) -> tuple[LockedArchive, ...]:
+        archives = []
+        for path in sorted((self._root / "lists").glob("*_InRelease")):
+            text = path.read_text("utf-8", "replace")
+            archives.append(
+                LockedArchive(
+                    suite=field(text, "Codename") or field(text, "Suite"),
+                    label=field(text, "Label"),
+                    release_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                    date=field(text, "Date"),
+                )
+            )
+        return tuple(sorted(archives, key=lambda archive: (archive.label, archive.suite)))
+
+    def _plan(self, packages: Sequence[str], work: Path, status: Path) -> list[tuple[str, int, str]]:
+        try:
+            done = self._apt("install", "--print-uris", "-qq", "--", *packages, status=status, archives=work)
+        except ProgramFailed as error:
+            raise self._told(error, packages) from error
+        planned = []
+        for line in done.stdout.decode("utf-8", "replace").splitlines():
+            match = _URI.match(line)
+            if match:
+                planned.append((match["file"], int(match["size"]), match["sha256"]))
+        return planned
+
+    def _fetch(self, packages: Sequence[str], planned: list[tuple[str, int, str]], work: Path, status: Path) -> None:
+        missing = [(name, sha256) for name, _, sha256 in planned if not self._debs.has(sha256)]
+        if not missing:
+            return
+        archives = work / "archives"
+        (archives / "partial").mkdir(parents=True)
+        for name, _, sha256 in planned:
+            if self._debs.has(sha256):
+                # apt then sees it as fetched already; a copy, so that apt cannot touch the store.
+                shutil.copyfile(self._debs.path(sha256), archives / name)
+        try:
+            self._apt(
+                "install", "--download-only", "-qq", "--", *packages,
+                status=status, archives=archives, timeout=_FETCH_SECONDS,
+            )  # fmt: skip
+        except ProgramFailed as error:
+            raise ArchiveUnavailable(
+                f"packages could not be fetched: {_last_error(error.stderr_tail)}",
+                hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
+            ) from error
+        for name, sha256 in missing:
+            self._debs.add(archives / name, sha256)
+
+    def _locked_package(self, sha256: str, size: int) -> LockedPackage:
+        control = control_of(self._debs.path(sha256))
+        return LockedPackage(
+            name=field(control, "Package"),
+            version=field(control, "Version"),
+            architecture=field(control, "Architecture"),
+            size=size,
+            sha256=sha256,
+        )
+
+    def _told(self, error: ProgramFailed, packages: Sequence[str]) -> Rejected:
+        """apt's complaint in the terms of the recipe."""
+        text = error.stderr_tail
+        unknown = re.findall(
+            r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate", text
+        )
+        names = sorted({first or second for first, second in unknown})
+        versions = re.findall(r"Version '([^']+)' for '([^']+)' was not found", text)
+        faults = [
+            Fault(
+                message=f"there is no package {name!r} in {self._suite}",
+                field=_field_of(name, packages),
+                hint=self._nearest(name),
+            )
+            for name in names
+        ] + [
+            Fault(
+                message=f"{name} has no version {version} in {self._suite}",
+                field=_field_of(f"{name}={version}", packages),
+                hint="leave the version out to get the archive's newest",
+            )
+            for version, name in versions
+        ]
+        if faults:
+            return PackageUnknown("; ".join(str(fault) for fault in faults), errors=faults)
+        return PackagesConflict(
+            f"apt cannot install these packages together: {_last_error(text)}", hint="see spec.packages"
+        )
+
+    def _nearest(self, name: str) -> str | None:
+        known = self._program("apt-cache", "pkgnames", status=None, archives=None, timeout=60)
+        near = difflib.get_close_matches(name, known.stdout.decode("utf-8", "replace").split(), n=3, cutoff=0.7)
+        return f"did you mean {' or '.join(repr(word) for word in near)}?" if near else None
+
+    def _apt(
+        self,
+        *arguments: str,
+        status: Path | None = None,
+        archives: Path | None = None,
+        timeout: float = 120,
+    ) -> Completed:
+        return self._program("apt-get", *arguments, status=status, archives=archives, timeout=timeout)
+
+    def _program(
+        self, program: str, *arguments: str, status: Path | None, archives: Path | None, timeout: float
+    ) -> Completed:
+        configuration = _CONFIGURATION.format(
+            root=self._root,
+            status=status or self._root / "empty-status",
+            archives=archives or self._root / "archives",
+            architecture=self._architecture,
+        )
+        with tempfile.NamedTemporaryFile("w", dir=self._root, prefix="apt-", suffix=".conf") as file:
+            file.write(configuration)
+            file.flush()
+            return run(
+                [program, *arguments],
+                timeout=timeout,
+                env={"APT_CONFIG": file.name, "DEBIAN_FRONTEND": "noninteractive"},
+                should_stop=self._should_stop,
+            )
+
+
+def _last_error(text: str) -> str:
+    lines = [line[2:].strip() for line in text.splitlines() if line.startswith("E:")]
+    return lines[0] if lines else (text.splitlines() or ["apt said nothing"])[-1]
+
+
+def _field_of(name: str, packages: Sequence[str]) -> str | None:
+    return f"spec.packages[{list(packages).index(name)}]" if name in packages else None

@@ -1,0 +1,63 @@
+"""Where Debian's archives are: from settings, or else wherever this host's own apt gets its packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder.errors import Broken, ProgramMissing
+from builder.process import run
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_ROLLING = {"sid", "unstable", "experimental"}
+
+
+class MirrorUnknown(Broken):
+    slug = "mirror-unknown"
+    title = "Goldsmith does not know where to get Debian packages"
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Base URLs of the main archive and of the security archive, without a slash at the end."""
+
+    main: str
+    security: str
+
+    def sources(self, suite: str, components: list[str]) -> str:
+        """An apt sources.list for a suite with its updates and its security updates."""
+        parts = " ".join(components)
+        lines = [f"deb [signed-by={KEYRING}] {self.main} {suite} {parts}"]
+        if suite not in _ROLLING:
+            lines.append(f"deb [signed-by={KEYRING}] {self.main} {suite}-updates {parts}")
+            lines.append(f"deb [signed-by={KEYRING}] {self.security} {suite}-security {parts}")
+        return "\n".join(lines) + "\n"
+
+
+def find_mirrors(main: str | None, security: str | None) -> Mirrors:
+    """Settings first; what they leave open is asked of the host's apt. Raises MirrorUnknown."""
+    if main is None or security is None:
+        own = _hosts_own()
+        main = main or own.get("Debian")
+        security = security or own.get("Debian-Security")
+    if main is None or security is None:
+        raise MirrorUnknown(
+            "this host's apt has no Debian archive to take as a default",
+            hint="set GOLDSMITH_DEBIAN_MIRROR and GOLDSMITH_DEBIAN_SECURITY_MIRROR",
+        )
+    return Mirrors(main.rstrip("/"), security.rstrip("/"))
+
+
+def _hosts_own() -> dict[str, str]:
+    try:
+        done = run(
+            ["apt-get", "indextargets", "--format", "$(ORIGIN)\t$(LABEL)\t$(REPO_URI)", "Created-By: Packages"],
+            timeout=60,
+        )
+    except ProgramMissing:
+        return {}
+    found: dict[str, str] = {}
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        origin, label, uri = line.split("\t")
+        if origin == "Debian":
+            found.setdefault(label, uri)
+    return found
