@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,16 @@ def write_layout(
     blob_path(directory, manifest.config.digest).write_bytes(config)
     descriptor = manifest.descriptor()
     blob_path(directory, descriptor.digest).write_bytes(manifest.to_bytes())
-    annotations: Mapping[str, str] | None = {_REF_NAME: ref_name} if ref_name else None
+    mark_layout(directory, descriptor, ref_name=ref_name)
+    return descriptor
+
+
+def mark_layout(directory: Path, descriptor: Descriptor, *, ref_name: str | None = None) -> None:
+    """Make a directory with blobs a layout of the one image that `descriptor` names."""
+    annotations = {_REF_NAME: ref_name} if ref_name else None
     listed = descriptor.model_copy(update={"annotations": annotations})
     (directory / "index.json").write_bytes(Index(manifests=(listed,)).to_bytes())
     (directory / "oci-layout").write_bytes(canonical_json(_MARK))
-    return descriptor
 
 
 def read_layout(directory: Path, *, architecture: str | None = None, ref_name: str | None = None) -> Image:

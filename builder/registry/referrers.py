@@ -1,0 +1,115 @@
+"""Referrers: artifacts that point at an image, such as its signature (distribution-spec, "Listing Referrers").
+
+A registry without the referrers API keeps the list as an index under the tag `sha256-<hex>`, and clients write it.
+Reading, changing and writing it back loses entries when two do it at once, and registries ignore conditional requests;
+so here it happens under a lock per image, and is read back and repaired.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.image.digests import digest_of, hex_of
+from builder.image.documents import Descriptor, Index, Manifest, parse_index
+from builder.registry.errors import AnswerUnexpected, DigestMismatch
+from builder.registry.manifests import Manifests
+from builder.registry.reference import Reference, Repository
+from builder.registry.session import Session
+
+_MAX_PAGES = 1000
+_REPAIRS = 5
+
+
+class Referrers:
+    """`lock_directory` is shared by all processes that attach to the same registry."""
+
+    def __init__(self, session: Session, manifests: Manifests, lock_directory: Path) -> None:
+        self._session = session
+        self._manifests = manifests
+        self._locks = lock_directory
+
+    def of(self, repository: Repository, digest: str, *, artifact_type: str | None = None) -> list[Descriptor]:
+        """The referrers of an image or index, by the API where there is one and by the tag otherwise."""
+        found = self._by_api(repository, digest)
+        if found is None:
+            found = self._by_tag(repository, digest)
+        return [one for one in found if artifact_type in (None, one.artifact_type)]
+
+    def attach(self, repository: Repository, artifact: Manifest) -> Descriptor:
+        """Store an artifact manifest whose blobs are there already, and make sure that it is listed for its subject.
+
+        Attaching the same artifact again changes nothing. Raises DigestMismatch if it is not listed in the end.
+        """
+        if artifact.subject is None:
+            raise ValueError("an artifact to attach has a subject")
+        subject = artifact.subject.digest
+        descriptor = artifact.descriptor().model_copy(
+            update={
+                "artifact_type": artifact.artifact_type or artifact.config.media_type,
+                "annotations": artifact.annotations,
+            }
+        )
+        stored = self._manifests.put(repository.at(descriptor.digest), artifact.to_bytes())
+        if stored.subject != subject:
+            with self._lock(repository, subject):
+                self._list_under_tag(repository, subject, descriptor)
+        if all(one.digest != descriptor.digest for one in self.of(repository, subject)):
+            raise DigestMismatch(f"{repository} took {descriptor.digest} and does not list it for {subject}")
+        return descriptor
+
+    def remove(self, repository: Repository, digest: str) -> int:
+        """Delete all referrers of an image, and their list. Returns how many there were."""
+        with self._lock(repository, digest):
+            found = self.of(repository, digest)
+            for one in found:
+                self._manifests.delete(repository.at(one.digest))
+            self._manifests.delete(_tag(repository, digest))
+        return len(found)
+
+    def _by_api(self, repository: Repository, digest: str) -> list[Descriptor] | None:
+        found: list[Descriptor] = []
+        path: str | None = f"{repository.name}/referrers/{digest}"
+        for _ in range(_MAX_PAGES):
+            if path is None:
+                return found
+            response, data = self._session.fetch("GET", repository, path, accept=(200, 404))
+            if response.status_code == 404:
+                return None
+            found += parse_index(data).manifests
+            path = response.links.get("next", {}).get("url")
+        raise AnswerUnexpected(f"{repository} gives lists of referrers without an end")
+
+    def _by_tag(self, repository: Repository, digest: str) -> list[Descriptor]:
+        found = self._manifests.find(_tag(repository, digest))
+        return list(parse_index(found.data).manifests) if found else []
+
+    def _list_under_tag(self, repository: Repository, subject: str, descriptor: Descriptor) -> None:
+        for _ in range(_REPAIRS):
+            listed = self._by_tag(repository, subject)
+            if any(one.digest == descriptor.digest for one in listed):
+                return
+            # Another machine may write between put's write and its reading back; then look again and repair.
+            try:
+                index = Index(manifests=(*listed, descriptor))
+                self._manifests.put(_tag(repository, subject), index.to_bytes())
+            except DigestMismatch:
+                continue
+        raise DigestMismatch(
+            f"the list of referrers of {subject} in {repository} keeps losing {descriptor.digest}",
+            hint="another writer that does not share the lock directory attaches to the same image",
+        )
+
+    @contextmanager
+    def _lock(self, repository: Repository, digest: str) -> Iterator[None]:
+        self._locks.mkdir(parents=True, exist_ok=True)
+        name = hex_of(digest_of(f"{repository}@{digest}".encode()))
+        with (self._locks / f"referrers-{name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _tag(repository: Repository, digest: str) -> Reference:
+    return repository.tagged(f"sha256-{hex_of(digest)}")
