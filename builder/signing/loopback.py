@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine, by name or by address."""
-    host = urlsplit(url).hostname or ""
+    """Whether a URL's host is this machine, by name or by address. A URL that cannot be read is not."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False

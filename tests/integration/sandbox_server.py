@@ -1,0 +1,86 @@
+"""A real sandbox Sigstore in its own process, on a free loopback port, for tests that sign."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from builder.sandbox.oidc import CLIENT_ID, CLIENT_IDENTITY
+from builder.signing.identity import ClientCredentials
+from builder.signing.signer import Signer
+
+START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox: where it is, and the files it publishes."""
+
+    url: str
+    state: Path
+    pid: int
+
+    @property
+    def trusted_root(self) -> Path:
+        return self.state / "trusted_root.json"
+
+    @property
+    def client_trust_config(self) -> Path:
+        return self.state / "client_trust_config.json"
+
+    @property
+    def identity(self) -> str:
+        return CLIENT_IDENTITY
+
+    @property
+    def issuer(self) -> str:
+        return self.url
+
+    def credentials(self) -> ClientCredentials:
+        return ClientCredentials(f"{self.url}/oidc/token", CLIENT_ID, self.state / "client_secret")
+
+    def signer(self, time_limit: float = 20.0) -> Signer:
+        return Signer(self.client_trust_config, self.credentials(), time_limit=time_limit)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running_sandbox(state: Path, port: int | None = None) -> Iterator[Sandbox]:
+    """Start `python -m builder.sandbox` over a state directory; ended on leaving, by its process id."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    argv = [sys.executable, "-m", "builder.sandbox", "--state", str(state), "--port", str(port)]
+    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        _wait(url, child)
+        yield Sandbox(url, state, child.pid)
+    finally:
+        child.terminate()
+        child.communicate(timeout=10)
+
+
+def _wait(url: str, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            _, said = child.communicate()
+            raise RuntimeError(f"the sandbox ended with {child.returncode}: {said.decode()}")
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/healthz", trust_env=False, timeout=1).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the sandbox did not answer within {START_SECONDS:g} seconds")
