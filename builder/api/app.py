@@ -1,0 +1,67 @@
+"""The application, put together. `uvicorn --factory builder.api.app:create_app` serves it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from builder import __version__
+from builder.api import builds, images, problems, recipes, service
+from builder.api.views import LogPage
+from builder.errors import Problem
+from builder.recipes.catalogue import Catalogue
+from builder.settings import Settings, load_settings
+from builder.store.database import Database
+
+_DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
+
+Every failure is a problem detail (RFC 9457). All but health, trust and problem pages needs an API key.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or load_settings()
+    database = Database(settings.database_url)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        database.migrate()
+        yield
+        database.close()
+
+    app = FastAPI(
+        title="Goldsmith",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.catalogue = Catalogue(settings.recipes_directory)
+    problems.install(app)
+    for router in (builds.router, images.router, recipes.router, service.router):
+        app.include_router(router)
+    _document_models(app)
+    return app
+
+
+def _document_models(app: FastAPI) -> None:
+    """Put the models that routes only refer to into the OpenAPI document, and leave FastAPI's own 422 out of it."""
+    made = app.openapi
+
+    def openapi() -> dict[str, object]:
+        document = made()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for model in (Problem, LogPage):
+            schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,113 @@
+"""Released images and everything that is known about them. What is named by digest never changes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy import select
+
+from builder.api.access import Caller, Store
+from builder.api.problems import documented
+from builder.api.views import ImageView, image_view
+from builder.errors import Rejected
+from builder.store import attachments
+from builder.store.attachments import Kind
+from builder.store.database import Database
+from builder.store.schema import Build, Record, Release
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+Digest = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$", examples=["sha256:" + "5c" * 32])]
+_ERRORS = documented(401, 404, 422, 503)
+
+
+class ImageUnknown(Rejected):
+    slug = "image-unknown"
+    title = "No image of that digest was released"
+    status = 404
+
+
+class SbomFormat(StrEnum):
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
+@router.get("/{digest}", summary="See a released image", responses=_ERRORS)
+def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> ImageView:
+    with database.read() as session:
+        found = session.execute(
+            select(Release, Build)
+            .join(Build, Build.id == Release.build_id)
+            .where(Release.digest == digest)
+            .order_by(Release.released_at.desc())
+            .limit(1)
+        ).first()
+        if found is None:
+            raise _unknown(digest)
+        return image_view(found[0], found[1].evidence, request.app.state.settings.registry)
+
+
+@router.get(
+    "/{digest}/provenance",
+    summary="The signed SLSA provenance, as a Sigstore bundle",
+    response_class=Response,
+    responses=_ERRORS,
+)
+def get_provenance(digest: Digest, _: Caller, database: Store) -> Response:
+    return _attachment(database, digest, Kind.PROVENANCE)
+
+
+@router.get(
+    "/{digest}/sbom",
+    summary="The software bill of materials",
+    response_class=Response,
+    responses=_ERRORS,
+)
+def get_sbom(
+    digest: Digest,
+    _: Caller,
+    database: Store,
+    form: Annotated[SbomFormat, Query(alias="format")] = SbomFormat.CYCLONEDX,
+) -> Response:
+    return _attachment(database, digest, Kind.CYCLONEDX if form is SbomFormat.CYCLONEDX else Kind.SPDX)
+
+
+@router.get("/{digest}/scan", summary="The scanner's report", response_class=Response, responses=_ERRORS)
+def get_scan(digest: Digest, _: Caller, database: Store) -> Response:
+    return _attachment(database, digest, Kind.SCAN)
+
+
+@router.get(
+    "/{digest}/inventory",
+    summary="Every path of the image with its digest (JSON Lines, zstd)",
+    response_class=Response,
+    responses=_ERRORS,
+)
+def get_inventory(digest: Digest, _: Caller, database: Store) -> Response:
+    return _attachment(database, digest, Kind.INVENTORY)
+
+
+@router.get("/{digest}/record", summary="The record of its release", response_class=Response, responses=_ERRORS)
+def get_record(digest: Digest, _: Caller, database: Store) -> Response:
+    with database.read() as session:
+        record = session.scalars(
+            select(Record).where(Record.image_digest == digest).order_by(Record.number.desc()).limit(1)
+        ).one_or_none()
+        if record is None:
+            raise _unknown(digest)
+        return Response(record.body, media_type="application/json", headers={"ETag": f'"{record.digest}"'})
+
+
+def _attachment(database: Database, digest: str, kind: Kind) -> Response:
+    with database.read() as session:
+        found = attachments.of_image(session, digest, kind)
+        if found is None:
+            raise _unknown(digest)
+        content = attachments.content(session, found)
+        return Response(content, media_type=found.media_type, headers={"ETag": f'"{found.blob_digest}"'})
+
+
+def _unknown(digest: str) -> ImageUnknown:
+    return ImageUnknown(f"no image with the digest {digest} was released here", hint="`goldsmith builds` lists them")

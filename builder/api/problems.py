@@ -1,0 +1,91 @@
+"""Every failure a caller can meet, as `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger("goldsmith.api")
+
+
+class RequestInvalid(Rejected):
+    slug = "request-invalid"
+    title = "The request is not valid"
+    status = 422
+
+
+def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    if problem.retryable:
+        headers = {"Retry-After": "5", **(headers or {})}
+    return JSONResponse(problem.model_dump(mode="json"), problem.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Turn every exception into a problem; none reaches the caller in another form."""
+
+    @app.exception_handler(GoldsmithError)
+    async def known(request: Request, error: GoldsmithError) -> JSONResponse:
+        if isinstance(error, Broken):
+            log.error("%s %s: %s", request.method, request.url.path, error)
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+        return problem_response(error.problem(instance=request.url.path), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            Fault(field=".".join(str(part) for part in entry["loc"]), message=str(entry["msg"]))
+            for entry in error.errors()[:20]
+        ]
+        told = RequestInvalid("; ".join(str(fault) for fault in faults[:3]), errors=faults)
+        return problem_response(told.problem(instance=request.url.path))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        detail = str(error.detail)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {request.url.path}"
+        elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            detail = f"{request.method} is not allowed at {request.url.path}"
+        problem = Problem(
+            type="about:blank", title=phrase, status=error.status_code, detail=detail, instance=request.url.path
+        )
+        return problem_response(problem, dict(error.headers) if error.headers else None)
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        log.exception("%s %s broke", request.method, request.url.path, exc_info=error)
+        told = Broken("the request could not be carried out", hint="the service's log says why")
+        return problem_response(told.problem(instance=request.url.path))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route, for the OpenAPI document."""
+    return {
+        status: {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def known_problems() -> dict[str, type[GoldsmithError]]:
+    """Every problem type by its slug."""
+    found: dict[str, type[GoldsmithError]] = {}
+    pending: list[type[GoldsmithError]] = [GoldsmithError]
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        found.setdefault(kind.slug, kind)
+    return found

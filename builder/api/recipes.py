@@ -1,0 +1,56 @@
+"""The recipes that can be built by name, and the schema for writing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from builder.api.access import Caller
+from builder.api.problems import documented
+from builder.api.views import RecipePage, RecipeView
+from builder.errors import GoldsmithError
+from builder.recipes.catalogue import Catalogue, Listed
+from builder.recipes.model import Recipe
+from builder.recipes.schema import recipe_schema
+
+router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+
+
+@router.get("", summary="List the recipes", responses=documented(401, 503))
+def list_recipes(request: Request, _: Caller) -> RecipePage:
+    catalogue: Catalogue = request.app.state.catalogue
+    recipes: list[RecipeView] = []
+    invalid: dict[str, str] = {}
+    for name in catalogue.names():
+        try:
+            recipes.append(_view(catalogue.get(name)))
+        except GoldsmithError as error:
+            invalid[name] = str(error)
+    return RecipePage(recipes=recipes, invalid=invalid)
+
+
+@router.get("/schema", summary="The JSON schema of a recipe, for editors", responses=documented(401))
+def get_schema(_: Caller) -> dict[str, Any]:
+    return recipe_schema()
+
+
+@router.get("/{name}", summary="Read a recipe", responses=documented(401, 404, 422))
+def get_recipe(request: Request, name: str, _: Caller) -> dict[str, Any]:
+    recipe: Recipe = request.app.state.catalogue.get(name).recipe
+    return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _view(listed: Listed) -> RecipeView:
+    recipe = listed.recipe
+    base = recipe.spec.base
+    shown = f"debian {base.debian.suite}" if base.debian else base.recipe or base.image or ""
+    return RecipeView(
+        name=listed.name,
+        description=recipe.metadata.description,
+        version=recipe.metadata.version,
+        digest=listed.digest,
+        base=shown,
+        repository=recipe.spec.publish.repository,
+        tags=recipe.spec.publish.tags,
+    )

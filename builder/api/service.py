@@ -1,0 +1,88 @@
+"""What anyone may ask without a key: is the service well, whom does it sign as, what does a problem mean."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import redis
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from sqlalchemy import text
+
+from builder.api.access import Store
+from builder.api.problems import documented, known_problems
+from builder.api.views import Health
+from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.settings import Settings
+
+router = APIRouter(tags=["service"])
+
+
+class NotReady(Unavailable):
+    slug = "not-ready"
+    title = "The service cannot take builds now"
+
+
+class TrustNotConfigured(Rejected):
+    slug = "trust-not-configured"
+    title = "This service signs with the public Sigstore"
+    status = 404
+
+
+class ProblemUnknown(Rejected):
+    slug = "problem-unknown"
+    title = "There is no such problem type"
+    status = 404
+
+
+@router.get("/healthz", summary="Is the process alive?")
+def healthz() -> Health:
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Can builds be taken in and handed out?", responses=documented(503))
+def readyz(request: Request, database: Store) -> Health:
+    """The database must answer. Redis may be away: builds are kept and handed out when it is back."""
+    with database.read() as session:
+        session.execute(text("SELECT 1"))
+    return Health(status="ok", checks={"database": "ok", "redis": _redis(request.app.state.settings)})
+
+
+@router.get(
+    "/v1/trust", summary="The trusted root and identity that verify what is released here", responses=documented(404)
+)
+def get_trust(request: Request) -> dict[str, Any]:
+    settings: Settings = request.app.state.settings
+    if settings.sigstore_trust_config is None:
+        raise TrustNotConfigured("releases verify with the public Sigstore's trusted root, which clients have")
+    configured = json.loads(settings.sigstore_trust_config.read_text("utf-8"))
+    return {
+        "identity": settings.signer_identity,
+        "issuer": settings.signer_issuer,
+        "trustedRoot": configured["trustedRoot"],
+    }
+
+
+@router.get(
+    "/problems/{slug}", summary="What a problem means", response_class=PlainTextResponse, responses=documented(404)
+)
+def get_problem(slug: str) -> Response:
+    kind: type[GoldsmithError] | None = known_problems().get(slug)
+    if kind is None:
+        raise ProblemUnknown(f"there is no problem type {slug[:60]!r}", hint="see docs/problems.md")
+    doc = inspect.getdoc(kind) if "__doc__" in vars(kind) else None
+    retry = "A retry can help." if kind.retryable else "A retry of the same request does not help."
+    return PlainTextResponse(
+        f"{kind.title}\n\n{(doc + chr(10) * 2) if doc else ''}HTTP status {kind.status}. {retry}\n"
+    )
+
+
+def _redis(settings: Settings) -> str:
+    try:
+        with redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=2) as client:
+            client.ping()
+    except redis.RedisError:
+        return "away: builds are taken in and wait"
+    return "ok"

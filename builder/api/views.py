@@ -1,0 +1,206 @@
+"""What the API answers, in the form its callers see. Times are RFC 3339 in UTC, sizes are in bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from builder.errors import Problem
+from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence
+from builder.store.schema import Build, Release, Step
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class StepView(View):
+    name: str = Field(examples=["packages"])
+    state: str = Field(examples=["done"], description="running, done, failed or lost (its worker died)")
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None = Field(examples=[4.2])
+    summary: str = Field(examples=["18 packages installed"])
+
+
+class ResultView(View):
+    """What was made, and what was found out about it. Empty members belong to stages that have not run yet."""
+
+    digest: str | None = Field(default=None, examples=["sha256:" + "5c" * 32])
+    reference: str | None = Field(default=None, examples=["127.0.0.1:5000/golden/web@sha256:" + "5c" * 32])
+    tags: list[str] = []
+    compressed_size: int | None = None
+    packages: int | None = None
+    inventory_root: str | None = None
+    hermetic: bool | None = None
+    tests: int | None = None
+    findings: dict[str, int] = Field(default={}, examples=[{"high": 0, "medium": 2, "low": 7}])
+    gate: str | None = Field(default=None, examples=["passed"])
+    gate_explanation: str | None = None
+    sample_database: bool | None = Field(
+        default=None,
+        description="The scan used the incomplete sample database: only for trying things out.",
+    )
+    signer_identity: str | None = None
+    signer_issuer: str | None = None
+    sandbox_signer: bool | None = Field(default=None, description="Signed by the local sandbox, no real Sigstore.")
+    log_index: int | None = None
+
+
+class BuildView(View):
+    id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
+    state: str = Field(examples=["released"])
+    recipe: str = Field(examples=["web"])
+    recipe_digest: str
+    requester: str
+    attempt: int
+    waits_for: str | None = Field(description="The build of the base image that this one waits for.")
+    cancel_requested: bool
+    created_at: datetime
+    finished_at: datetime | None
+    steps: list[StepView]
+    result: ResultView
+    problem: Problem | None = Field(description="Why the build ended without a release.")
+
+
+class BuildPage(View):
+    builds: list[BuildView]
+    next: str | None = Field(description="The path of the next page, or null on the last.")
+
+
+class LogLineView(View):
+    number: int
+    at: datetime
+    step: str
+    text: str
+
+
+class LogPage(View):
+    lines: list[LogLineView]
+    next: int | None = Field(description="Pass it as `after` for more; null when the build has ended and this is all.")
+
+
+class ImageView(View):
+    """A released image."""
+
+    digest: str
+    reference: str
+    repository: str
+    tags: list[str]
+    recipe: str
+    recipe_digest: str
+    build: str
+    released_at: datetime
+    result: ResultView
+    links: dict[str, str]
+
+
+class RecipeView(View):
+    name: str
+    description: str
+    version: str | None
+    digest: str
+    base: str
+    repository: str
+    tags: list[str]
+
+
+class RecipePage(View):
+    recipes: list[RecipeView]
+    invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
+
+
+class Health(View):
+    status: str = Field(examples=["ok"])
+    checks: dict[str, str] = {}
+
+
+def moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
+    return BuildView(
+        id=build.id,
+        state=build.state,
+        recipe=build.recipe_name,
+        recipe_digest=build.recipe_digest,
+        requester=build.requester,
+        attempt=build.attempt,
+        waits_for=build.waits_for,
+        cancel_requested=build.cancel_requested,
+        created_at=instant(build.created_at),
+        finished_at=moment(build.finished_at),
+        steps=[step_view(step) for step in steps],
+        result=result_view(build.evidence, registry),
+        problem=Problem.model_validate(build.problem) if build.problem else None,
+    )
+
+
+def step_view(step: Step) -> StepView:
+    seconds = None if step.finished_at is None else round(step.finished_at - step.started_at, 3)
+    return StepView(
+        name=step.name,
+        state=step.state,
+        started_at=instant(step.started_at),
+        finished_at=moment(step.finished_at),
+        seconds=seconds,
+        summary=step.summary,
+    )
+
+
+def image_view(release: Release, evidence: dict[str, Any], registry: str) -> ImageView:
+    path = f"/v1/images/{release.digest}"
+    return ImageView(
+        digest=release.digest,
+        reference=f"{registry}/{release.repository}@{release.digest}",
+        repository=release.repository,
+        tags=release.tags,
+        recipe=release.recipe_name,
+        recipe_digest=release.recipe_digest,
+        build=release.build_id,
+        released_at=instant(release.released_at),
+        result=result_view(evidence, registry),
+        links={part: f"{path}/{part}" for part in ("provenance", "sbom", "scan", "inventory", "record")},
+    )
+
+
+def result_view(evidence: dict[str, Any], registry: str) -> ResultView:
+    found: dict[str, Any] = {}
+    if "build" in evidence:
+        built = BuildEvidence.model_validate(evidence["build"])
+        found |= {
+            "digest": built.image.manifest_digest,
+            "compressed_size": built.image.compressed_size,
+            "packages": built.image.packages,
+            "inventory_root": built.image.inventory_root,
+            "hermetic": built.hermetic,
+            "tests": len(built.tests),
+        }
+    if "scan" in evidence:
+        scanned = ScanEvidence.model_validate(evidence["scan"])
+        counts = scanned.findings.vulnerabilities_by_severity()
+        found |= {
+            "findings": {str(severity).lower(): count for severity, count in counts.items()},
+            "gate": "passed" if scanned.verdict.passed else "failed",
+            "gate_explanation": scanned.verdict.explanation,
+            "sample_database": scanned.database.sample,
+        }
+    if "release" in evidence:
+        released = ReleaseEvidence.model_validate(evidence["release"])
+        found |= {
+            "reference": f"{registry}/{released.repository}@{found['digest']}",
+            "tags": list(released.tags),
+            "signer_identity": released.identity,
+            "signer_issuer": released.issuer,
+            "sandbox_signer": released.sandbox,
+            "log_index": released.log_index,
+        }
+    return ResultView(**found)

@@ -1,0 +1,92 @@
+"""The steps and the log that a stage writes while it works, safe to show on any terminal."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from builder.errors import GoldsmithError, Rejected
+from builder.store import journal as rows
+from builder.store.builds import Claim
+from builder.store.database import Database
+
+# Terminal control sequences (ECMA-48 CSI and OSC) and what else is not text: a log is shown to people.
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class LogTooLong(Rejected):
+    slug = "log-too-long"
+    title = "The build wrote too much output"
+
+
+class StepScope:
+    """An open step: what it says goes to the log, its `summary` to whoever looks at the build."""
+
+    def __init__(self, journal: Journal, name: str) -> None:
+        self._journal = journal
+        self.name = name
+        self.summary = ""
+
+    def log(self, text: str) -> None:
+        self._journal.add(self.name, text)
+
+
+class Journal:
+    """Buffers lines; `flush` writes them. `limit` is in characters for the whole stage."""
+
+    def __init__(self, database: Database, claim: Claim, limit: int) -> None:
+        self._database = database
+        self._claim = claim
+        self._left = limit
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._lines: list[rows.Line] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[StepScope]:
+        """A named, timed step; an exception that leaves it marks it failed and is written to the log."""
+        scope = StepScope(self, name)
+        with self._database.write() as session:
+            step_id = rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
+        state = "done"
+        try:
+            yield scope
+        except BaseException as error:
+            state = "failed"
+            scope.summary = error.detail if isinstance(error, GoldsmithError) else type(error).__name__
+            self._append(name, f"failed: {scope.summary}")
+            raise
+        finally:
+            self.flush()
+            with self._database.write() as session:
+                rows.finish_step(session, step_id, state, scope.summary)
+
+    def add(self, step: str, text: str) -> None:
+        """Raises LogTooLong when the stage has said enough."""
+        self._left -= len(text) + 1
+        if self._left < 0:
+            raise LogTooLong("the build wrote more output than it may", hint="GOLDSMITH_BUILD_LOG_BYTES is the limit")
+        self._append(step, text)
+
+    def flush(self) -> None:
+        # One flush at a time, or lines could be numbered out of order.
+        with self._flushing:
+            with self._lock:
+                lines, self._lines = self._lines, []
+            if lines:
+                with self._database.write() as session:
+                    rows.append_log(session, self._claim.build_id, lines)
+
+    def _append(self, step: str, text: str) -> None:
+        now = time.time()
+        with self._lock:
+            self._lines.extend(rows.Line(now, step, line) for line in printable(text).split("\n"))
+
+
+def printable(text: str) -> str:
+    """Text without escape sequences, control characters and direction overrides; carriage returns end a line."""
+    return _CONTROLS.sub("\ufffd", _ESCAPES.sub("", text.replace("\r\n", "\n").rstrip("\r").replace("\r", "\n")))

@@ -1,0 +1,105 @@
+"""One stage of one build, from claim to hand-over: whatever happens, the build ends or goes on, and says why."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from builder.errors import Broken, Cancelled, GoldsmithError
+from builder.pipeline.journal import Journal
+from builder.pipeline.watch import Watch
+from builder.recipes.model import Recipe
+from builder.store import builds
+from builder.store.builds import Claim, LeaseLost
+from builder.store.database import Database
+from builder.store.schema import Build
+from builder.store.states import Stage, State
+
+log = logging.getLogger("goldsmith")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a stage is given: the build as it stood at the claim, and the means to report and to be stopped."""
+
+    build: Build
+    recipe: Recipe
+    claim: Claim
+    journal: Journal
+    watch: Watch
+
+
+Work = Callable[[Task], dict[str, Any]]
+CleanUp = Callable[[Build], None]
+
+
+def run_stage(
+    database: Database,
+    stage: Stage,
+    build_id: str,
+    work: Work,
+    clean_up: CleanUp,
+    *,
+    lease_seconds: float,
+    log_limit: int,
+) -> State | None:
+    """Claim the build, do the work, hand it on. Answers the state it is in now, or None if it was not ours to touch.
+
+    `work` answers the evidence to keep; `clean_up` removes what the failed stage left outside the database.
+    """
+    with database.write() as session:
+        claim = builds.claim(session, build_id, stage, f"{socket.gethostname()}:{os.getpid()}", lease_seconds)
+    if claim is None:
+        log.info("build %s is not ready for the %s stage: nothing to do", build_id, stage.queue)
+        return None
+    with database.read() as session:
+        build = builds.get(session, build_id)
+        session.expunge(build)
+    journal = Journal(database, claim, log_limit)
+    try:
+        with Watch(database, claim, journal, lease_seconds) as watch:
+            task = Task(build, Recipe.model_validate_json(build.recipe), claim, journal, watch)
+            try:
+                if build.cancel_requested:
+                    raise Cancelled("the build was cancelled on request")
+                evidence = work(task)
+            except GoldsmithError:
+                # Whatever broke first, a stage that was told to stop reports why it was told.
+                watch.check()
+                raise
+        journal.flush()
+        with database.write() as session:
+            return State(builds.complete(session, claim, **evidence).state)
+    except LeaseLost as error:
+        log.warning("build %s: %s", build_id, error)
+        return None
+    except GoldsmithError as error:
+        return _end(database, claim, journal, error, clean_up)
+    except Exception as error:
+        log.exception("build %s: the %s stage broke", build_id, stage.queue)
+        broken = Broken(f"the {stage.queue} stage broke: {type(error).__name__}", hint="see the worker's log")
+        return _end(database, claim, journal, broken, clean_up)
+
+
+def _end(database: Database, claim: Claim, journal: Journal, error: GoldsmithError, clean_up: CleanUp) -> State | None:
+    state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
+    log.warning("build %s %s: %s", claim.build_id, state, error)
+    try:
+        journal.flush()
+        with database.write() as session:
+            build = builds.held_build(session, claim)
+            builds.end(session, build, state, error.problem())
+    except LeaseLost:
+        return None
+    finally:
+        with database.read() as session:
+            build = builds.get(session, claim.build_id)
+            session.expunge(build)
+        with suppress(GoldsmithError):
+            clean_up(build)
+    return state
