@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +30,18 @@ class EpochInvalid(Rejected):
     title = "The modification time for the image is not valid"
 
 
-def canonicalise(stream: Readable, *, spool_dir: Path, epoch: int, limits: Limits | None = None) -> Tree:
+def canonicalise(
+    stream: Readable,
+    *,
+    spool_dir: Path,
+    epoch: int,
+    limits: Limits | None = None,
+    edit: Callable[[Entry], Entry | None] = lambda entry: entry,
+) -> Tree:
     """Read a tar archive of a whole file system into its canonical tree.
 
-    `epoch` (seconds since 1970) becomes every entry's modification time. The spool is an unnamed file in `spool_dir` as
+    `epoch` (seconds since 1970) becomes every entry's modification time. `edit` may change an entry's bits or leave the
+    entry out, after the table has been applied; this is where a recipe's hardening comes in. The spool is an unnamed file in `spool_dir` as
     large as the tree's contents; close the tree to give its space back. Raises ArchiveInvalid, ArchiveTooLarge,
     NameReserved and EpochInvalid.
     """
@@ -56,7 +65,12 @@ def canonicalise(stream: Readable, *, spool_dir: Path, epoch: int, limits: Limit
                 entry = replace(entry, sha256=digest.hexdigest())
             remember(stored, entry)
         spool.flush()
-        entries, sources = settle(link_targets(stored), stored, _by_the_rules)
+
+        def edited(entry: Entry) -> Entry | None:
+            kept = _by_the_rules(entry)
+            return edit(kept) if kept is not None else None
+
+        entries, sources = settle(link_targets(stored), stored, edited)
         refuse_reserved_names(entries)
         return Tree(entries, spool, {path: offsets[source] for path, source in sources.items()}, epoch)
     except BaseException:

@@ -1,0 +1,211 @@
+"""The inventory: every path of an image's root file system, one line each, under one Merkle root.
+
+The format is docs/formats/inventory.md: JSON Lines, compressed with zstd. Reader and writer stream; the reader believes
+nothing until count, order and root are checked at the end.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from builder.errors import Rejected
+from builder.image.canonical_json import canonical_json
+from builder.image.digests import Digest, digest_of_file
+from builder.image.entry import Entry, EntryType, canonical_key, shown
+from builder.image.merkle import MerkleRoot
+
+FORMAT = "goldsmith-inventory/v1"
+MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+jsonl+zstd"
+
+_LEVEL = 9
+_MAX_LINE = 1024 * 1024
+_MAX_WINDOW = 8 * 1024 * 1024
+_MAX_ENTRIES = 10_000_000
+
+
+class InventoryInvalid(Rejected):
+    slug = "inventory-invalid"
+    title = "The inventory is not valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The package that installed a path."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of an inventory."""
+
+    entry: Entry
+    package: Package | None = None
+
+
+class Header(BaseModel):
+    """The first line. `root` is the Merkle root over all other lines, without their line ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
+    entries: int = Field(ge=0, le=_MAX_ENTRIES)
+    root: Digest
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An inventory in a file; `digest` and `size` are of the compressed file, `root` does not depend on compression."""
+
+    path: Path
+    digest: str
+    size: int
+    entries: int
+    root: str
+    media_type: str = MEDIA_TYPE
+
+
+def write_inventory(
+    entries: Sequence[Entry], destination: Path, *, owner: Callable[[Entry], Package | None] = lambda _: None
+) -> Inventory:
+    """Write entries, in canonical order, to the new file `destination`. `owner` names the package of an entry."""
+    tree = MerkleRoot()
+    for entry in entries:
+        tree.add(encode_record(Record(entry, owner(entry))))
+    header = Header(entries=len(entries), root=tree.root())
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=False)
+    with destination.open("xb") as out, compressor.stream_writer(out, closefd=False) as writer:
+        writer.write(canonical_json(header.model_dump()) + b"\n")
+        for entry in entries:
+            writer.write(encode_record(Record(entry, owner(entry))) + b"\n")
+    return Inventory(destination, digest_of_file(destination), destination.stat().st_size, header.entries, header.root)
+
+
+@contextmanager
+def open_inventory(path: Path) -> Iterator[tuple[Header, Iterator[Record]]]:
+    """Give the header, and the records one by one.
+
+    Raises InventoryInvalid for anything not as the format says; a wrong count or root shows only after the last record,
+    so act on records alone when all have been read.
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    with path.open("rb") as stream, decompressor.stream_reader(stream, read_across_frames=True) as reader:
+        lines = _lines(reader)
+        try:
+            header = Header.model_validate_json(next(lines, b""))
+        except ValidationError as error:
+            raise InventoryInvalid(f"the file is no inventory of the format {FORMAT}") from error
+        yield header, _records(header, lines)
+
+
+def _lines(reader: zstandard.ZstdDecompressionReader) -> Iterator[bytes]:
+    rest = b""
+    try:
+        while chunk := reader.read(256 * 1024):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            if len(rest) > _MAX_LINE:
+                raise InventoryInvalid(f"a line of the inventory is longer than {_MAX_LINE} bytes")
+    except zstandard.ZstdError as error:
+        raise InventoryInvalid("the inventory is not compressed as the format says, or is damaged") from error
+    if rest:
+        raise InventoryInvalid("the inventory ends in the middle of a line", hint="it was cut off")
+
+
+def _records(header: Header, lines: Iterable[bytes]) -> Iterator[Record]:
+    tree = MerkleRoot()
+    count, last = 0, b""
+    for line in lines:
+        record = decode_record(line)
+        key = canonical_key(record.entry.path)
+        if count and key <= last:
+            raise InventoryInvalid(f"{shown(record.entry.path)} is out of order in the inventory")
+        tree.add(line)
+        count, last = count + 1, key
+        if count > header.entries:
+            break
+        yield record
+    if count != header.entries:
+        raise InventoryInvalid(
+            f"the inventory announces {header.entries} entries and has {'more' if count > header.entries else count}"
+        )
+    if tree.root() != header.root:
+        raise InventoryInvalid("the inventory's lines do not give the Merkle root in its header")
+
+
+def encode_record(record: Record) -> bytes:
+    """The line of a record, without its line end."""
+    entry = record.entry
+    line: dict[str, Any] = {
+        "type": str(entry.type),
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        **_named("path", entry.path),
+    }
+    if entry.sha256 is not None:
+        line["sha256"] = entry.sha256
+        line["size"] = entry.size
+    if entry.target is not None:
+        line |= _named("target", entry.target)
+    if entry.device is not None:
+        line["device"] = list(entry.device)
+    if entry.xattrs:
+        line["xattrs"] = {name.decode("ascii"): base64.b64encode(value).decode("ascii") for name, value in entry.xattrs}
+    if record.package is not None:
+        line["package"] = {"name": record.package.name, "version": record.package.version}
+    return canonical_json(line)
+
+
+def decode_record(line: bytes) -> Record:
+    """The record of a line. Raises InventoryInvalid unless the line is exactly what `encode_record` gives for it."""
+    try:
+        fields = json.loads(line)
+        package = fields.get("package")
+        record = Record(
+            Entry(
+                path=_unnamed("path", fields),
+                type=EntryType(fields["type"]),
+                mode=int(fields["mode"], 8),
+                uid=fields["uid"],
+                gid=fields["gid"],
+                size=fields.get("size", 0),
+                sha256=fields.get("sha256"),
+                target=_unnamed("target", fields) if {"target", "target_base64"} & fields.keys() else None,
+                device=(fields["device"][0], fields["device"][1]) if "device" in fields else None,
+                xattrs=tuple(
+                    sorted((name.encode("ascii"), base64.b64decode(v)) for name, v in fields.get("xattrs", {}).items())
+                ),
+            ),
+            Package(package["name"], package["version"]) if package else None,
+        )
+        exact = encode_record(record) == line
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise InventoryInvalid(f"a line of the inventory cannot be read: {line[:120]!r}") from error
+    if not exact:
+        raise InventoryInvalid(f"a line of the inventory is not in its one canonical form: {line[:120]!r}")
+    return record
+
+
+def _named(key: str, name: bytes) -> dict[str, str]:
+    """A name as text, or in base64 under another key: JSON has no way to write bytes that are not UTF-8."""
+    try:
+        return {key: name.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{key}_base64": base64.b64encode(name).decode("ascii")}
+
+
+def _unnamed(key: str, fields: dict[str, Any]) -> bytes:
+    if key in fields:
+        return str(fields[key]).encode("utf-8")
+    return base64.b64decode(fields[f"{key}_base64"], validate=True)

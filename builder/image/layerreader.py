@@ -1,0 +1,89 @@
+"""Reads a compressed layer that somebody else may have made: verified before, bounded while, and verified after."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+from isal import isal_zlib
+
+from builder.errors import Rejected
+from builder.image.digests import CHUNK, Readable, chunks_of, digest_of_file
+from builder.image.documents import Descriptor
+from builder.image.tarstream import ChunkStream
+
+_GZIP = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip")
+_ZSTD = ("application/vnd.oci.image.layer.v1.tar+zstd",)
+_PLAIN = ("application/vnd.oci.image.layer.v1.tar",)
+_LARGEST = 64 * 1024**3
+
+
+class LayerInvalid(Rejected):
+    slug = "layer-invalid"
+    title = "A layer of the image is not valid"
+
+
+@contextmanager
+def open_layer(path: Path, descriptor: Descriptor, diff_id: str) -> Iterator[Readable]:
+    """Give the layer's tar as a stream. The file is checked against the descriptor before a byte of it is interpreted.
+
+    The stream's end is checked against `diff_id`: read it to its end. Raises LayerInvalid.
+    """
+    if path.stat().st_size != descriptor.size or digest_of_file(path) != descriptor.digest:
+        raise LayerInvalid(f"the file of the layer {descriptor.digest} has other content than its digest says")
+    with path.open("rb") as stream:
+        yield ChunkStream(_checked(_decompressed(stream, descriptor.media_type), diff_id))
+
+
+def _checked(chunks: Iterator[bytes], diff_id: str) -> Iterator[bytes]:
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        if size > _LARGEST:
+            raise LayerInvalid(f"a layer expands to more than {_LARGEST} bytes")
+        yield chunk
+    if f"sha256:{digest.hexdigest()}" != diff_id:
+        raise LayerInvalid(f"a layer holds sha256:{digest.hexdigest()} where the image's config says {diff_id}")
+
+
+def _decompressed(stream: BinaryIO, media_type: str) -> Iterator[bytes]:
+    if media_type in _GZIP:
+        return _gunzip(stream)
+    if media_type in _ZSTD:
+        return _unzstd(stream)
+    if media_type in _PLAIN:
+        return chunks_of(stream)
+    raise LayerInvalid(f"a layer has the media type {media_type[:100]!r}, which is not known")
+
+
+def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
+    """All members of a gzip file (some builders write many), and nothing after them."""
+    data = stream.read(CHUNK)
+    try:
+        while data:
+            member = isal_zlib.decompressobj(31)
+            while not member.eof:
+                out = member.decompress(data, CHUNK)
+                if not (out or data or member.eof):
+                    raise LayerInvalid("a layer's gzip data ends too early")
+                if out:
+                    yield out
+                data = b"" if member.eof else member.unconsumed_tail or stream.read(CHUNK)
+            data = member.unused_data or stream.read(CHUNK)
+    except isal_zlib.IsalError as error:
+        raise LayerInvalid("a layer is not valid gzip data, or has something after its end") from error
+
+
+def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=128 * 1024 * 1024).stream_reader(
+            stream, read_across_frames=True
+        ) as reader:
+            yield from chunks_of(reader)
+    except zstandard.ZstdError as error:
+        raise LayerInvalid("a layer is not valid zstd data") from error
