@@ -178,9 +178,9 @@ def _explained(error: Exception) -> GoldsmithError:
         case ExpiredCertificate():
             return SignerUnavailable("the signing certificate expired before the statement was signed")
         case FulcioClientError():
-            return _refused("the certificate authority", error, error.__cause__, IdentityRefused)
+            return _answered("the certificate authority", error, error.__cause__, asked_for_identity=True)
         case RekorClientError():
-            return _refused("the transparency log", error, error.__context__, SigningFailed)
+            return _answered("the transparency log", error, error.__context__, asked_for_identity=False)
         case requests.RequestException():
             where = error.request.url if error.request is not None else "the signing service"
             what = "does not answer in time" if isinstance(error, requests.Timeout) else "cannot be reached"
@@ -189,9 +189,7 @@ def _explained(error: Exception) -> GoldsmithError:
             return SigningFailed(f"the statement was not signed: {error or type(error).__name__}")
 
 
-def _refused(
-    who: str, error: Exception, cause: BaseException | None, final: type[IdentityRefused | SigningFailed]
-) -> GoldsmithError:
+def _answered(who: str, error: Exception, cause: BaseException | None, *, asked_for_identity: bool) -> GoldsmithError:
     response = cause.response if isinstance(cause, requests.HTTPError) else None
     if response is None:
         return SigningFailed(f"{who} gave an answer that cannot be used: {error}")
@@ -200,4 +198,8 @@ def _refused(
     except ValidationError:
         said = response.reason or "no explanation"
     text = f"{who} answered {response.status_code}: {said}"
-    return SignerUnavailable(text) if response.status_code >= 500 or response.status_code == 429 else final(text)
+    if response.status_code >= 500 or response.status_code == 429:
+        return SignerUnavailable(text)
+    if asked_for_identity and response.status_code in (400, 401, 403):
+        return IdentityRefused(text, hint="check that the instance trusts the issuer of this identity")
+    return SigningFailed(text, hint="check the addresses in the trust configuration")

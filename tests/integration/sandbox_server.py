@@ -10,14 +10,27 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import jwt
 
+from builder.sandbox.keys import Key
 from builder.sandbox.oidc import CLIENT_ID, CLIENT_IDENTITY
 from builder.signing.identity import ClientCredentials
 from builder.signing.signer import Signer
+from builder.signing.slsa import BuildDefinition, Builder, Provenance, RunDetails
+from builder.signing.statement import SLSA_PROVENANCE, Subject
+from builder.signing.verification import VerifiedStatement, verify_bundle
 
 START_SECONDS = 20.0
+
+# Something to sign.
+DIGEST = "sha256:" + "5a" * 32
+STATEMENT = Provenance(
+    build_definition=BuildDefinition(build_type="https://goldsmith.example/build/v1", external_parameters={"n": 1}),
+    run_details=RunDetails(builder=Builder(id="https://goldsmith.example/builder")),
+).statement(Subject.of("registry.example/web", DIGEST))
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,24 @@ class Sandbox:
 
     def signer(self, time_limit: float = 20.0) -> Signer:
         return Signer(self.client_trust_config, self.credentials(), time_limit=time_limit)
+
+    def token(self, key: Key | None = None, **changed: object) -> str:
+        """A token like the sandbox's own, with other claims or another key."""
+        now = int(time.time())
+        usual = {"iss": self.issuer, "sub": self.identity, "aud": "sigstore", "iat": now, "exp": now + 60}
+        private = (key or Key.load(self.state / "private" / "oidc.pem")).private
+        return jwt.encode({**usual, **changed}, private, algorithm="ES256")
+
+    def verify(self, bundle: bytes, **changed: Any) -> VerifiedStatement:
+        """Verify a bundle over STATEMENT, with other expectations where `changed` says so."""
+        expected: dict[str, Any] = {
+            "trusted_root": self.trusted_root,
+            "identity": self.identity,
+            "issuer": self.issuer,
+            "digest": DIGEST,
+            "predicate_type": SLSA_PROVENANCE,
+        }
+        return verify_bundle(bundle, **{**expected, **changed})
 
 
 def free_port() -> int:
