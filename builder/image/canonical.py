@@ -41,9 +41,9 @@ def canonicalise(
     """Read a tar archive of a whole file system into its canonical tree.
 
     `epoch` (seconds since 1970) becomes every entry's modification time. `edit` may change an entry's bits or leave the
-    entry out, after the table has been applied; this is where a recipe's hardening comes in. The spool is an unnamed file in `spool_dir` as
-    large as the tree's contents; close the tree to give its space back. Raises ArchiveInvalid, ArchiveTooLarge,
-    NameReserved and EpochInvalid.
+    entry out, after the table has been applied; this is where a recipe's hardening comes in. The spool is an unnamed
+    file in `spool_dir` as large as the tree's contents; close the tree to give its space back. Raises ArchiveInvalid,
+    ArchiveTooLarge, NameReserved and EpochInvalid.
     """
     if not 0 <= epoch <= _LARGEST_EPOCH:
         raise EpochInvalid(f"{epoch} is not between 0 and {_LARGEST_EPOCH} seconds since 1970")

@@ -42,7 +42,7 @@ class Images:
                 self.copy(source, child.digest, target, spool_dir=spool_dir)
         else:
             for blob in _contents(parse_manifest(found.data)):
-                self._copy_blob(source, blob, target, spool_dir)
+                self.copy_blob(source, blob, target, spool_dir)
         self._manifests.put(target.at(digest), found.data)
         return found.descriptor()
 
@@ -65,7 +65,8 @@ class Images:
                 return self._manifests.get(index.repository.at(child.digest))
         raise ManifestUnknown(f"{index.repository}@{index.digest} names no image for linux/{architecture}")
 
-    def _copy_blob(self, source: Repository, blob: Descriptor, target: Repository, spool_dir: Path) -> None:
+    def copy_blob(self, source: Repository, blob: Descriptor, target: Repository, spool_dir: Path) -> None:
+        """Have a blob of one repository in another too: mounted within a registry, sent between two."""
         if self._blobs.size(target, blob.digest) == blob.size:
             return
         if source.registry == target.registry and self._blobs.mount(target, blob.digest, source):
