@@ -121,6 +121,8 @@ def _vulnerabilities(policy: Policy, scan: ScanResult) -> RuleResult:
         )
     else:
         explanation = f"The policy allows {limit}, and of {len(found)} vulnerabilities found none is worse."
+    if not scan.package_count:
+        explanation += " The scanner saw no package in the image, so there was nothing to look up."
     if ignored:
         explanation += f" {len(ignored)} without a fix {'was' if len(ignored) == 1 else 'were'} ignored, as it says."
     return RuleResult(

@@ -89,7 +89,7 @@ class _File:
     def tree(self, bucket: Bucket) -> int:
         """Write the pages of one bucket, its children's first; returns the page number of its root."""
         leaves = [
-            (chunk[0][1], self.append(_IS_LEAF, len(chunk), _leaf(chunk)))
+            (chunk[0][1] if chunk else b"", self.append(_IS_LEAF, len(chunk), _leaf(chunk)))
             for chunk in _pages(self._elements(bucket), least=1)
         ]
         return self._branches(leaves)
