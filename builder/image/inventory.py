@@ -22,6 +22,7 @@ from builder.image.canonical_json import canonical_json
 from builder.image.digests import Digest, digest_of_file
 from builder.image.entry import Entry, EntryType, canonical_key, shown
 from builder.image.merkle import MerkleRoot
+from builder.image.zstdstream import zstd_chunks
 
 FORMAT = "goldsmith-inventory/v1"
 MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+jsonl+zstd"
@@ -98,9 +99,8 @@ def open_inventory(path: Path) -> Iterator[tuple[Header, Iterator[Record]]]:
     Raises InventoryInvalid for anything not as the format says; a wrong count or root shows only after the last record,
     so act on records alone when all have been read.
     """
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    with path.open("rb") as stream, decompressor.stream_reader(stream, read_across_frames=True) as reader:
-        lines = _lines(reader)
+    with path.open("rb") as stream:
+        lines = _lines(zstd_chunks(stream, max_window=_MAX_WINDOW))
         try:
             header = Header.model_validate_json(next(lines, b""))
         except ValidationError as error:
@@ -108,10 +108,10 @@ def open_inventory(path: Path) -> Iterator[tuple[Header, Iterator[Record]]]:
         yield header, _records(header, lines)
 
 
-def _lines(reader: zstandard.ZstdDecompressionReader) -> Iterator[bytes]:
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     rest = b""
     try:
-        while chunk := reader.read(256 * 1024):
+        for chunk in chunks:
             *lines, rest = (rest + chunk).split(b"\n")
             yield from lines
             if len(rest) > _MAX_LINE:

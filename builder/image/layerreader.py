@@ -15,11 +15,13 @@ from builder.errors import Rejected
 from builder.image.digests import CHUNK, Readable, chunks_of, digest_of_file
 from builder.image.documents import Descriptor
 from builder.image.tarstream import ChunkStream
+from builder.image.zstdstream import zstd_chunks
 
 _GZIP = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip")
 _ZSTD = ("application/vnd.oci.image.layer.v1.tar+zstd",)
 _PLAIN = ("application/vnd.oci.image.layer.v1.tar",)
 _LARGEST = 64 * 1024**3
+_MAX_WINDOW = 128 * 1024 * 1024
 
 
 class LayerInvalid(Rejected):
@@ -75,15 +77,12 @@ def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
                     yield out
                 data = b"" if member.eof else member.unconsumed_tail or stream.read(CHUNK)
             data = member.unused_data or stream.read(CHUNK)
-    except isal_zlib.IsalError as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # the stub takes the class for an instance
         raise LayerInvalid("a layer is not valid gzip data, or has something after its end") from error
 
 
 def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
     try:
-        with zstandard.ZstdDecompressor(max_window_size=128 * 1024 * 1024).stream_reader(
-            stream, read_across_frames=True
-        ) as reader:
-            yield from chunks_of(reader)
+        yield from zstd_chunks(stream, max_window=_MAX_WINDOW)
     except zstandard.ZstdError as error:
         raise LayerInvalid("a layer is not valid zstd data") from error

@@ -37,7 +37,8 @@ def settle(
         if entry.type is not EntryType.DIRECTORY and entry.sha256 == inode.sha256:
             first = first_names.setdefault(names[path], path)
             if first != path:
-                entry = replace(entry, type=EntryType.HARDLINK, target=first)
+                # One inode has one mode and one owner: what the first name got holds for all.
+                entry = replace(kept[first], path=path, type=EntryType.HARDLINK, target=first)
         if entry.type is EntryType.FILE and entry.size:
             sources[path] = names[path]
         kept[path] = entry
