@@ -21,20 +21,21 @@ from builder.scanning.findings import ScannerIdentity
 _NOTHING_FROM_OUTSIDE = ("--config", "")
 _QUIET = ("--no-progress", "--skip-version-check", "--disable-telemetry")
 _VERSION_SECONDS = 30.0
+_WORDS = 500
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A login at a registry. Trivy takes comma-separated lists of them, so neither part may hold a comma."""
+    """A login at a registry. Trivy takes lists of them, parted by commas or blanks, so neither part may hold one."""
 
     username: str
     password: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        if "," in self.username + self.password:
+        if any(character == "," or character.isspace() for character in self.username + self.password):
             raise ScannerUnusable(
-                "the registry's user name or password has a comma, which Trivy takes for the end of it",
-                hint="give the scanner a login without a comma",
+                "the registry's user name or password has a comma or a blank, which Trivy takes for the end of it",
+                hint="give the scanner a login without them",
             )
         return {"TRIVY_USERNAME": self.username, "TRIVY_PASSWORD": self.password}
 
@@ -116,8 +117,10 @@ def _identify(path: Path, _stat: tuple[int, int, int, int]) -> ScannerIdentity:
 
 
 def last_words(error: ProgramFailed) -> str:
-    """What Trivy said at its end: its FATAL line where there is one, without the time before it."""
-    lines = [line for line in error.stderr_tail.splitlines() if line.strip()]
-    fatal = [line.partition("FATAL")[2].replace("Fatal error", "", 1).strip() for line in lines if "FATAL" in line]
-    ended = "" if error.exit_code is None or error.exit_code >= 0 else f"killed by signal {-error.exit_code}"
-    return " ".join(part for part in (ended, *(fatal or lines)[-1:]) if part) or f"exit code {error.exit_code}, no word"
+    """Why Trivy ended: the signal, or its FATAL message, whose cause stands at the end; else its last lines."""
+    if error.exit_code is not None and error.exit_code < 0:
+        return f"killed by signal {-error.exit_code}"
+    text = " ".join(error.stderr_tail.rpartition("FATAL")[2].replace("Fatal error", "", 1).split())
+    if not text:
+        return error.detail
+    return text if len(text) <= _WORDS else f"… {text[-_WORDS:]}"
