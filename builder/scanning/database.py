@@ -8,6 +8,7 @@ one stays until the next exchange, for the scans that still hold it.
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 import tempfile
 import time
@@ -28,6 +29,7 @@ from builder.scanning.findings import DatabaseIdentity
 
 _SETTING = "set GOLDSMITH_TRIVY_DATABASE to an OCI repository that this host reaches, or to a directory with trivy.db"
 _RETRY_AFTER = timedelta(minutes=15)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def ensure(
             return _fetch(trivy, source, root, usable, maximum_age, timeout).identity
         except GoldsmithError as error:
             if usable:
+                _log.warning("the vulnerability database of %s stays: %s", usable.identity.updated_at, error.detail)
                 return usable.identity
             raise _with_age_of_the_old(cache_dir, maximum_age, error) from error
 

@@ -53,6 +53,7 @@ class Scanner:
     ) -> ScanResult:
         """Scan `host[:port]/repository@sha256:…` for vulnerabilities, secrets and mistakes in its configuration.
 
+        The digest must be an image's manifest: of an index, Trivy would scan one platform and say nothing of the rest.
         `insecure` allows plain HTTP (loopback needs no leave) and unknown certificates.
         Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt, ScanFailed, ScanReportInvalid, ScannerUnusable,
         ProgramTimedOut or Cancelled. There is no result but a complete one.

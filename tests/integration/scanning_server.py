@@ -9,13 +9,21 @@ import io
 import json
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+
+from builder.scanning.binary import Trivy
+from builder.scanning.database import DirectorySource, ensure
+from builder.scanning.sample.artifact import OciArtifact
+from builder.scanning.sample.build import SampleDatabase, build_sample
+from builder.scanning.trivy import Scanner
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -156,3 +164,58 @@ def _wait_until_up(host: str, server: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError("the registry did not come up within five seconds")
+
+
+TRIVY = Path(sys.executable).with_name("trivy")
+DAY = timedelta(days=1)
+
+# A key that opens nothing, a token that was never given out.
+KEY_LINE = "MIIEowIBAAKCAQEAx0Q2v5m8Jd1kPzq9s7Yt3Lh4Vw6Rn8Bc2Xe5Ug1Ia9Ko3Mp7"
+KEY = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", *[KEY_LINE] * 10, "-----END RSA PRIVATE KEY-----", ""])
+TOKEN = "ghp_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
+NEIGHBOUR = "neighbour-of-a-secret"
+IN_ENVIRONMENT = "value-in-the-environment"
+IN_HISTORY = "value-in-the-history"
+SECRET_VALUES = (KEY_LINE, TOKEN, NEIGHBOUR, IN_ENVIRONMENT, IN_HISTORY)
+
+BOOKWORM = Image(
+    packages=(
+        ("openssl", "openssl", "3.0.11-1~deb12u1"),
+        ("libssl3", "openssl", "3.0.11-1~deb12u1"),
+        ("libc6", "glibc", "2.36-9+deb12u3"),
+        ("tar", "tar", "1.34+dfsg-1.2+deb12u1"),
+        ("hello", "hello", "2.10-3"),
+    ),
+    files={
+        "opt/key.pem": KEY.encode(),
+        "opt/settings": f"token={TOKEN}\nother={NEIGHBOUR}\n".encode(),
+        "usr/lib/python3/dist-packages/urllib3-2.0.6.dist-info/METADATA": (
+            b"Metadata-Version: 2.1\nName: urllib3\nVersion: 2.0.6\n"
+        ),
+    },
+    environment=("PATH=/usr/bin", f"PASSWORD={IN_ENVIRONMENT}", f"GITHUB_TOKEN={TOKEN}"),
+    history=(f"ENV DB_PASSWORD={IN_HISTORY}",),
+    labels={"org.opencontainers.image.title": "app"},
+)
+CLEAN = Image(release="13", packages=(("openssl", "openssl", "3.5.9-1~deb13u1"), ("hello", "hello", "2.10-5")))
+
+
+def sample(age: timedelta = timedelta(hours=1)) -> SampleDatabase:
+    made = datetime.now(UTC) - age
+    return build_sample(made, made + DAY)
+
+
+def install(cache: Path, *, maximum_age: timedelta = 2 * DAY, age: timedelta = timedelta(hours=1)) -> None:
+    offer = cache.with_name(f"{cache.name}-offer")
+    sample(age).write(offer)
+    ensure(Trivy(TRIVY), DirectorySource(offer), cache, maximum_age=maximum_age, timeout=30)
+
+
+def scanner(cache: Path, *, binary: Path = TRIVY, timeout: float = 60) -> Scanner:
+    return Scanner(binary, cache, timeout=timeout, maximum_age=2 * DAY)
+
+
+def push(server: Registry, repository: str, artifact: OciArtifact) -> None:
+    for blob in artifact.blobs.values():
+        server.push_blob(repository, blob)
+    server.put_manifest(repository, artifact.tag, artifact.manifest)
