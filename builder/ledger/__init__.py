@@ -1,1 +1,1 @@
-"""TODO."""
+"""The ledger: one canonical record for each release, only ever appended."""

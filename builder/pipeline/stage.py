@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from builder.errors import Broken, Cancelled, GoldsmithError
+from builder.errors import Broken, Cancelled, GoldsmithError, Unavailable
 from builder.pipeline.journal import Journal
 from builder.pipeline.watch import Watch
 from builder.recipes.model import Recipe
@@ -32,6 +32,13 @@ class Task:
     claim: Claim
     journal: Journal
     watch: Watch
+
+
+class Unfinished(Unavailable):
+    """The stage has passed its point of no return and must be taken up again: it can no longer fail."""
+
+    slug = "unfinished"
+    title = "The last part of the build is tried again"
 
 
 Work = Callable[[Task], dict[str, Any]]
@@ -68,6 +75,8 @@ def run_stage(
                 if build.cancel_requested:
                     raise Cancelled("the build was cancelled on request")
                 evidence = work(task)
+            except Unfinished:
+                raise
             except GoldsmithError:
                 # Whatever broke first, a stage that was told to stop reports why it was told.
                 watch.check()
@@ -78,6 +87,12 @@ def run_stage(
     except LeaseLost as error:
         log.warning("build %s: %s", build_id, error)
         return None
+    except Unfinished as error:
+        log.warning("build %s: %s", build_id, error)
+        with database.write() as session:
+            again = builds.held_build(session, claim)
+            builds.retry(session, again)
+            return State(again.state)
     except GoldsmithError as error:
         return _end(database, claim, journal, error, clean_up)
     except Exception as error:

@@ -61,3 +61,11 @@ def of_image(session: Session, digest: str, kind: Kind) -> Attachment | None:
         .order_by(Release.released_at.desc())
         .limit(1)
     ).one_or_none()
+
+
+def set_referrers(session: Session, build_id: str, referrers: dict[str, str]) -> None:
+    """Note under which digest the registry has each attachment."""
+    for kind, digest in referrers.items():
+        found = find(session, build_id, Kind(kind))
+        assert found is not None, "only what is attached is published"
+        found.referrer_digest = digest

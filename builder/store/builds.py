@@ -262,6 +262,12 @@ def others_stage(session: Session, build: Build) -> bool:
     return bool(count)
 
 
+def ended_but_staged(session: Session, limit: int = 50) -> list[str]:
+    """Ids of ended builds whose staged image could not be removed when they ended."""
+    query = select(Build.id).where(Build.state.in_(FINAL), Build.staging_repository.is_not(None)).limit(limit)
+    return list(session.scalars(query))
+
+
 def _enqueue(session: Session, build_id: str, queue: str) -> None:
     session.add(OutboxRow(build_id=build_id, queue=queue, created_at=time.time()))
 

@@ -1,0 +1,67 @@
+"""A release's record: everything an auditor asks later, as one canonical JSON document (RFC 8785)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+from sqlalchemy.orm import Session
+
+from builder.store.schema import Record
+
+FORMAT = "goldsmith-record/v1"
+
+
+class RecordedStep(BaseModel):
+    """A step that was done. Times are UTC seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    started: float
+    finished: float
+    summary: str
+
+
+class ReleaseRecord(BaseModel):
+    """`recipe` is the whole recipe; `build`, `scan` and `release` are the evidence of the three stages; `bundles` name
+    each published attestation by predicate type and digest."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    format: str = FORMAT
+    build_id: str
+    image_digest: str
+    requester: str
+    requested: float
+    recipe: dict[str, Any]
+    recipe_digest: str
+    attempt: int
+    steps: Sequence[RecordedStep]
+    build: dict[str, Any]
+    scan: dict[str, Any]
+    release: dict[str, Any]
+    bundles: dict[str, str]
+
+    def canonical(self) -> bytes:
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+
+def append(session: Session, record: ReleaseRecord) -> int:
+    """Append a record and answer its number. A build is recorded once: a second time breaks a unique constraint."""
+    body = record.canonical()
+    row = Record(
+        build_id=record.build_id,
+        image_digest=record.image_digest,
+        digest="sha256:" + hashlib.sha256(body).hexdigest(),
+        body=body,
+        recorded_at=time.time(),
+    )
+    session.add(row)
+    session.flush()
+    return row.number

@@ -1,0 +1,97 @@
+"""The image that another starts from: its documents, the tree its layers make, and where its blobs are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from builder.errors import Broken
+from builder.image import documents
+from builder.image.digests import Readable
+from builder.image.documents import ImageConfig, Manifest
+from builder.image.entry import Entry
+from builder.image.flatten import flatten
+from builder.image.inventory import open_inventory
+from builder.image.layerreader import open_layer
+from builder.image.layout import Image
+from builder.pipeline.services import Services
+from builder.recipes.model import Base as BaseSpec
+from builder.registry.reference import Repository, parse_reference
+from builder.store import attachments
+from builder.store.attachments import Kind
+from builder.store.builds import BaseNotReleased
+from builder.store.schema import Release
+
+
+@dataclass(frozen=True)
+class Base:
+    """`reference` is by digest; `epoch` is the image's own time in UTC seconds; `entries` are what its layers hold."""
+
+    reference: str
+    repository: Repository
+    digest: str
+    manifest: Manifest
+    config: ImageConfig
+    entries: tuple[Entry, ...]
+    foreign: bool
+
+    @property
+    def epoch(self) -> int:
+        if self.config.created is None:
+            return 0
+        moment = datetime.fromisoformat(self.config.created)
+        return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
+
+
+def image_base(services: Services, spec: BaseSpec) -> Base:
+    """The base that a recipe names. Raises BaseNotReleased, or what the registry client raises."""
+    if spec.recipe is not None:
+        return _released(services, spec.recipe)
+    assert spec.image is not None
+    return _foreign(services, spec.image)
+
+
+def _released(services: Services, recipe: str) -> Base:
+    with services.database.read() as session:
+        release = session.scalars(
+            select(Release).where(Release.recipe_name == recipe).order_by(Release.released_at.desc()).limit(1)
+        ).one_or_none()
+        if release is None:
+            raise BaseNotReleased(f"the recipe {recipe!r} has no released image", hint=f"`goldsmith build {recipe}`")
+        found = attachments.find(session, release.build_id, Kind.INVENTORY)
+        if found is None:
+            raise Broken(f"the release {release.build_id} of {recipe} has no inventory")
+        inventory = attachments.content(session, found)
+        repository, digest = services.released(release.repository), release.digest
+    with tempfile.NamedTemporaryFile(dir=services.spool) as file:
+        file.write(inventory)
+        file.flush()
+        with open_inventory(Path(file.name)) as (_, records):
+            entries = tuple(record.entry for record in records)
+    fetched = services.registry.manifests.get(repository.at(digest))
+    manifest = documents.parse_manifest(fetched.data)
+    config = documents.parse_config(services.registry.blobs.fetch(repository, manifest.config))
+    return Base(str(repository.at(digest)), repository, digest, manifest, config, entries, foreign=False)
+
+
+def _foreign(services: Services, text: str) -> Base:
+    reference = parse_reference(text)
+    with tempfile.TemporaryDirectory(dir=services.spool, prefix="base-") as work:
+        architecture = services.engine.architecture()
+        image = services.registry.images.pull(reference, Path(work) / "layout", architecture=architecture)
+        entries = flatten(_layers(image))
+    digest = image.descriptor.digest
+    pinned = str(reference.repository.at(digest))
+    return Base(pinned, reference.repository, digest, image.manifest, image.config, entries, foreign=True)
+
+
+def _layers(image: Image) -> Iterator[Readable]:
+    for descriptor, diff_id in zip(image.manifest.layers, image.config.rootfs.diff_ids, strict=True):
+        with ExitStack() as stack:
+            yield stack.enter_context(open_layer(image.blob(descriptor.digest), descriptor, diff_id))

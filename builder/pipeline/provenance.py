@@ -1,0 +1,107 @@
+"""The SLSA provenance of a build, put together by the release worker from what the control plane recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from builder import __version__
+from builder.pipeline.evidence import BuildEvidence, ScanEvidence
+from builder.planning.lock import Lock
+from builder.signing.slsa import (
+    BuildDefinition,
+    Builder,
+    BuildMetadata,
+    Provenance,
+    ResourceDescriptor,
+    RunDetails,
+)
+from builder.store.schema import Build, Step
+
+# Described in docs/build-type.md.
+BUILD_TYPE = "urn:goldsmith:build:v1"
+
+
+def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenance:
+    """`build` has the evidence of the build and scan stages."""
+    built = BuildEvidence.model_validate(build.evidence["build"])
+    scanned = ScanEvidence.model_validate(build.evidence["scan"])
+    return Provenance(
+        build_definition=BuildDefinition(
+            build_type=BUILD_TYPE,
+            external_parameters={"recipe": json.loads(build.recipe), "recipeDigest": build.recipe_digest},
+            internal_parameters={
+                "requester": build.requester,
+                "attempt": build.attempt,
+                "sourceDateEpoch": built.lock.epoch,
+                "hermetic": built.hermetic,
+                "engine": built.engine,
+                "compression": built.image.compression.model_dump(mode="json"),
+                "archives": [archive.model_dump(mode="json", by_alias=True) for archive in built.lock.archives],
+            },
+            resolved_dependencies=tuple(_dependencies(built.lock)),
+        ),
+        run_details=RunDetails(
+            builder=Builder(id=builder_id, version={"goldsmith": __version__}),
+            metadata=BuildMetadata(
+                invocation_id=f"urn:goldsmith:build:{build.id}",
+                started_on=datetime.fromtimestamp(steps[0].started_at, UTC) if steps else None,
+                finished_on=datetime.fromtimestamp(max(step.finished_at or 0 for step in steps), UTC)
+                if steps
+                else None,
+            ),
+            byproducts=tuple(_byproducts(built, scanned)),
+        ),
+    )
+
+
+def _dependencies(lock: Lock) -> list[ResourceDescriptor]:
+    """Every input by digest: base image, packages, files."""
+    found = []
+    if lock.base.image is not None:
+        repository, _, digest = lock.base.image.partition("@")
+        name = repository.rpartition("/")[2]
+        found.append(
+            ResourceDescriptor(
+                uri=f"pkg:oci/{name}@{quote(digest, safe='')}?repository_url={quote(repository, safe='')}",
+                digest=_digest(digest),
+                name="base",
+            )
+        )
+    for package in (*lock.base.packages, *lock.packages):
+        found.append(ResourceDescriptor(uri=package.purl, digest={"sha256": package.sha256}, name=package.name))
+    for file in lock.files:
+        found.append(ResourceDescriptor(digest={"sha256": file.sha256}, name=file.path))
+    return found
+
+
+def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDescriptor]:
+    """What came of the build beside the image. `inventory` is what a comparison starts from."""
+    return [
+        ResourceDescriptor(
+            name="inventory",
+            digest=_digest(built.image.inventory_digest),
+            annotations={"merkleRoot": built.image.inventory_root, "paths": built.image.paths},
+        ),
+        ResourceDescriptor(name="sbom-cyclonedx", digest=_digest(scanned.cyclonedx_digest)),
+        ResourceDescriptor(name="sbom-spdx", digest=_digest(scanned.spdx_digest)),
+        ResourceDescriptor(
+            name="scan",
+            digest=_digest(scanned.report_digest),
+            annotations={
+                "scanner": f"{scanned.scanner.name} {scanned.scanner.version}",
+                "scannerDigest": f"sha256:{scanned.scanner.sha256}",
+                "databaseDigest": scanned.database.digest,
+                "databaseUpdated": scanned.database.updated_at.isoformat(),
+                "sampleDatabase": scanned.database.sample,
+                "gate": "passed" if scanned.verdict.passed else "failed",
+            },
+        ),
+    ]
+
+
+def _digest(digest: str) -> dict[str, str]:
+    algorithm, _, value = digest.partition(":")
+    return {algorithm: value}

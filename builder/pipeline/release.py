@@ -1,0 +1,192 @@
+"""The release stage: sign, publish by digest, record, and tag last. Before the tags nobody has been told anything."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from builder.errors import Broken, SettingsInvalid, Unavailable
+from builder.image.digests import digest_of
+from builder.image.documents import EMPTY, MANIFEST, Descriptor
+from builder.ledger.record import RecordedStep, ReleaseRecord, append
+from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
+from builder.pipeline.provenance import provenance
+from builder.pipeline.services import Services
+from builder.pipeline.stage import Task, Unfinished
+from builder.pipeline.staging import unstage
+from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
+from builder.registry.errors import DigestMismatch
+from builder.registry.reference import Repository
+from builder.signing.signer import SignedBundle
+from builder.signing.statement import SLSA_PROVENANCE, Subject
+from builder.store import attachments, builds, journal
+from builder.store.attachments import Kind
+from builder.store.schema import Build, Release
+
+_BESIDE_IMAGE = (Kind.INVENTORY, Kind.CYCLONEDX, Kind.SPDX)
+
+
+class ReleaseStage:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def work(self, task: Task) -> dict[str, Any]:
+        spec = task.recipe.spec
+        built = BuildEvidence.model_validate(task.build.evidence["build"])
+        image = Descriptor(media_type=MANIFEST, digest=built.image.manifest_digest, size=built.image.manifest_size)
+        target = self._services.released(spec.publish.repository)
+        evidence = self._recorded(task)
+        if evidence is None:
+            evidence = self._release(task, image, target)
+        try:
+            with task.journal.step("tag") as step:
+                self._tag(task, image, target)
+                step.summary = ", ".join(spec.publish.tags)
+            unstage(self._services, task.build.id)
+        except Unavailable as error:
+            # What is recorded is released: it cannot fail any more, only take longer.
+            raise Unfinished(f"the release is recorded, its tags are not set yet: {error.detail}") from error
+        return {"release": kept(evidence)}
+
+    def clean_up(self, build: Build) -> None:
+        """Take back what was published unless somebody else's release is the same image; then what was staged."""
+        services = self._services
+        if build.image_digest is not None and build.staging_repository is not None:
+            with services.database.read() as session:
+                needed = builds.others_stage(session, build) or _is_released(session, build.image_digest)
+            if not needed:
+                target = services.released(build.staging_repository)
+                services.registry.referrers.remove(target, build.image_digest)
+                services.registry.manifests.delete(target.at(build.image_digest))
+        unstage(services, build.id)
+
+    def _release(self, task: Task, image: Descriptor, target: Repository) -> ReleaseEvidence:
+        services, publish = self._services, task.recipe.spec.publish
+        source = services.staging(publish.repository)
+        with task.journal.step("sign") as step:
+            found = services.registry.manifests.get(source.at(image.digest))
+            if len(found.data) != image.size:
+                raise DigestMismatch(f"{source}@{image.digest} is not what was staged")
+            signed = self._sign(task, image, target)
+            mark = " (SANDBOX, not a real Sigstore)" if signed.sandbox else ""
+            step.summary = f"as {signed.identity}, log index {signed.log_index}{mark}"
+        task.watch.check()
+        with task.journal.step("publish") as step:
+            services.registry.images.copy(source, image.digest, target, spool_dir=services.spool)
+            referrers = self._attach(task, image, target, signed)
+            step.summary = f"{target}@{image.digest}, {len(referrers)} referrers"
+        evidence = ReleaseEvidence(
+            identity=signed.identity,
+            issuer=signed.issuer,
+            log_index=signed.log_index,
+            sandbox=signed.sandbox,
+            repository=publish.repository,
+            tags=tuple(publish.tags),
+            provenance_digest=digest_of(signed.bundle),
+            referrers=referrers,
+        )
+        with task.journal.step("record") as step:
+            number = self._record(task, image.digest, evidence)
+            step.summary = f"record {number}"
+        return evidence
+
+    def _sign(self, task: Task, image: Descriptor, target: Repository) -> SignedBundle:
+        services = self._services
+        settings = services.settings
+        with services.database.read() as session:
+            steps = journal.steps_of(session, task.build.id)
+            done = [step for step in steps if step.finished_at is not None]
+            statement = provenance(task.build, done, settings.builder_id).statement(
+                Subject.of(str(target), image.digest)
+            )
+        signed = services.new_signer().sign(statement)
+        expected = (settings.signer_identity, settings.signer_issuer)
+        if settings.signer_identity is not None and (signed.identity, signed.issuer) != expected:
+            raise SettingsInvalid(
+                f"the certificate is for {signed.identity} of {signed.issuer}, not for the configured signer",
+                hint="GOLDSMITH_SIGNER_IDENTITY and GOLDSMITH_SIGNER_ISSUER say who we are",
+            )
+        return signed
+
+    def _attach(self, task: Task, image: Descriptor, target: Repository, signed: SignedBundle) -> dict[str, str]:
+        """Attach the bundle and what stands beside the image. Answers the referrers' digests by kind."""
+        registry = self._services.registry
+        created = (signed.integrated_time or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        registry.blobs.push_bytes(target, b"{}", EMPTY)  # the config of every artifact
+        blob = registry.blobs.push_bytes(target, signed.bundle, BUNDLE)
+        manifest = bundle_manifest(image, blob, predicate_type=signed.predicate_type, created=created)
+        referrers = {str(Kind.PROVENANCE): registry.referrers.attach(target, manifest).digest}
+        for kind in _BESIDE_IMAGE:
+            with self._services.database.read() as session:
+                found = attachments.find(session, task.build.id, kind)
+                if found is None:
+                    raise Broken(f"build {task.build.id} has no {kind} to publish")
+                media_type, content = found.media_type, attachments.content(session, found)
+            blob = registry.blobs.push_bytes(target, content, media_type)
+            artifact = artifact_manifest(image, blob, artifact_type=media_type)
+            referrers[str(kind)] = registry.referrers.attach(target, artifact).digest
+        with self._services.database.write() as session:
+            builds.held_build(session, task.claim)
+            attachments.attach(session, task.build.id, Kind.PROVENANCE, BUNDLE, signed.bundle)
+            attachments.set_referrers(session, task.build.id, referrers)
+        return referrers
+
+    def _record(self, task: Task, digest: str, evidence: ReleaseEvidence) -> int:
+        """Ledger, release and evidence in one transaction, and only while the claim holds."""
+        with self._services.database.write() as session:
+            build = builds.held_build(session, task.claim)
+            steps = [
+                RecordedStep(name=step.name, started=step.started_at, finished=step.finished_at, summary=step.summary)
+                for step in journal.steps_of(session, build.id)
+                if step.finished_at is not None
+            ]
+            record = ReleaseRecord(
+                build_id=build.id,
+                image_digest=digest,
+                requester=build.requester,
+                requested=build.created_at,
+                recipe=json.loads(build.recipe),
+                recipe_digest=build.recipe_digest,
+                attempt=build.attempt,
+                steps=steps,
+                build=build.evidence["build"],
+                scan=build.evidence["scan"],
+                release=kept(evidence),
+                bundles={SLSA_PROVENANCE: evidence.provenance_digest},
+            )
+            number = append(session, record)
+            session.add(
+                Release(
+                    build_id=build.id,
+                    digest=digest,
+                    recipe_name=build.recipe_name,
+                    recipe_digest=build.recipe_digest,
+                    repository=evidence.repository,
+                    tags=list(evidence.tags),
+                    released_at=time.time(),
+                )
+            )
+            build.evidence = {**build.evidence, "release": kept(evidence)}
+        return number
+
+    def _recorded(self, task: Task) -> ReleaseEvidence | None:
+        """What a worker that was lost after recording has left: the release goes on from there, not anew."""
+        kept_before = task.build.evidence.get("release")
+        return ReleaseEvidence.model_validate(kept_before) if kept_before else None
+
+    def _tag(self, task: Task, image: Descriptor, target: Repository) -> None:
+        services = self._services
+        manifest = services.registry.manifests.get(target.at(image.digest))
+        with services.database.read() as session:
+            builds.held_build(session, task.claim)
+        for tag in task.recipe.spec.publish.tags:
+            services.registry.manifests.put(target.tagged(tag), manifest.data)
+
+
+def _is_released(session: Session, digest: str) -> bool:
+    return session.scalars(select(Release.build_id).where(Release.digest == digest).limit(1)).first() is not None

@@ -1,0 +1,86 @@
+"""The scan stage: Trivy on the staged digest, and the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from builder.pipeline.evidence import BuildEvidence, ScanEvidence, kept
+from builder.pipeline.services import Services
+from builder.pipeline.stage import Task
+from builder.pipeline.staging import unstage
+from builder.policy.gate import GateFailed, Verdict, evaluate
+from builder.scanning.database import ensure
+from builder.scanning.findings import ScanResult
+from builder.store import attachments, builds
+from builder.store.attachments import Kind
+from builder.store.schema import Build
+
+CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
+SPDX_TYPE = "application/spdx+json"
+REPORT_TYPE = "application/vnd.aquasec.trivy.report+json"
+_DATABASE_SECONDS = 900.0
+
+
+class ScanStage:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def work(self, task: Task) -> dict[str, Any]:
+        services = self._services
+        built = BuildEvidence.model_validate(task.build.evidence["build"])
+        with task.journal.step("database") as step:
+            database = ensure(
+                services.trivy,
+                services.database_source,
+                services.trivy_cache,
+                maximum_age=services.database_age,
+                timeout=_DATABASE_SECONDS,
+            )
+            mark = "SAMPLE database, not complete: " if database.sample else ""
+            step.summary = f"{mark}{database.source}, of {database.updated_at:%Y-%m-%d %H:%M}Z, {database.digest}"
+        with task.journal.step("scan") as step:
+            reference = services.staging(task.recipe.spec.publish.repository).at(built.image.manifest_digest)
+            result = services.scanner.scan(
+                str(reference),
+                insecure=services.settings.registry in services.settings.insecure_registries,
+                credentials=services.scan_login,
+                should_stop=task.watch.should_stop,
+            )
+            found = result.findings
+            step.summary = (
+                f"{result.package_count} packages, {len(found.vulnerabilities)} vulnerabilities, "
+                f"{len(found.secrets)} secrets" + (" (sample database)" if database.sample else "")
+            )
+        with task.journal.step("gate") as step:
+            verdict = evaluate(task.recipe.spec.policy, result)
+            for rule in verdict.rules:
+                step.log(f"{'passed' if rule.passed else 'FAILED'}: {rule.rule}: {rule.explanation}")
+            evidence = self._keep(task, result, verdict)
+            if not verdict.passed:
+                raise GateFailed.of(verdict)
+            step.summary = verdict.explanation
+        return {"scan": evidence}
+
+    def clean_up(self, build: Build) -> None:
+        unstage(self._services, build.id)
+
+    def _keep(self, task: Task, result: ScanResult, verdict: Verdict) -> dict[str, Any]:
+        """The scan is kept whether the gate passes or not: a refusal must show what it rests on."""
+        with self._services.database.write() as session:
+            build = builds.held_build(session, task.claim)
+            cyclonedx = attachments.attach(session, build.id, Kind.CYCLONEDX, CYCLONEDX_TYPE, result.cyclonedx)
+            spdx = attachments.attach(session, build.id, Kind.SPDX, SPDX_TYPE, result.spdx)
+            report = attachments.attach(session, build.id, Kind.SCAN, REPORT_TYPE, result.report)
+            evidence = kept(
+                ScanEvidence(
+                    scanner=result.scanner,
+                    database=result.database,
+                    findings=result.findings,
+                    verdict=verdict,
+                    report_digest=report,
+                    cyclonedx_digest=cyclonedx,
+                    spdx_digest=spdx,
+                )
+            )
+            build.evidence = {**build.evidence, "scan": evidence}
+        return evidence

@@ -1,0 +1,158 @@
+"""The adapters behind the ports, each made once and only where it is used: the one place that wires settings to them.
+
+A worker of one queue touches only its own: build the engine, scan the scanner, release the signer.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from builder.engine.docker import Engine, Limits
+from builder.errors import SettingsInvalid
+from builder.planning.debs import DebStore
+from builder.planning.mirrors import Mirrors, find_mirrors
+from builder.registry.access import Access
+from builder.registry.client import RegistryClient
+from builder.registry.credentials import (
+    Credentials,
+    CredentialSource,
+    DockerConfig,
+    GivenCredentials,
+    NoCredentials,
+)
+from builder.registry.reference import Repository
+from builder.scanning.binary import Credentials as ScannerCredentials
+from builder.scanning.binary import Trivy
+from builder.scanning.database import DatabaseSource, database_source
+from builder.scanning.trivy import Scanner
+from builder.settings import Settings
+from builder.signing.identity import AmbientIdentity, ClientCredentials, IdentitySource, TokenFile
+from builder.signing.signer import Signer
+from builder.signing.trust import Trust
+from builder.store.database import Database
+
+
+class Services:
+    """Everything a stage may need, from settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url)
+
+    @property
+    def spool(self) -> Path:
+        return self._directory("spool")
+
+    @property
+    def archive_directory(self) -> Path:
+        return self._directory("apt")
+
+    @cached_property
+    def debs(self) -> DebStore:
+        return DebStore(self._directory("debs"))
+
+    @cached_property
+    def mirrors(self) -> Mirrors:
+        return find_mirrors(self.settings.debian_mirror, self.settings.debian_security_mirror)
+
+    @cached_property
+    def credentials(self) -> CredentialSource:
+        settings = self.settings
+        if settings.registry_username and settings.registry_password_file:
+            password = _secret(settings.registry_password_file, "GOLDSMITH_REGISTRY_PASSWORD_FILE")
+            return GivenCredentials(settings.registry, settings.registry_username, password)
+        if settings.docker_config:
+            return DockerConfig(settings.docker_config)
+        return NoCredentials()
+
+    @cached_property
+    def registry(self) -> RegistryClient:
+        access = Access(credentials=self.credentials, insecure=frozenset(self.settings.insecure_registries))
+        return RegistryClient(access, lock_directory=self._directory("locks"))
+
+    @cached_property
+    def engine(self) -> Engine:
+        settings = self.settings
+        limits = Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
+        found = self._login()
+        return Engine(settings.engine_url, limits, (found.username, found.password) if found else None)
+
+    @cached_property
+    def trivy(self) -> Trivy:
+        return Trivy(self.settings.trivy or Path(sys.executable).parent / "trivy")
+
+    @property
+    def trivy_cache(self) -> Path:
+        return self._directory("trivy")
+
+    @cached_property
+    def scanner(self) -> Scanner:
+        return Scanner(
+            self.trivy.path,
+            self.trivy_cache,
+            timeout=self.settings.trivy_seconds,
+            maximum_age=self.database_age,
+        )
+
+    @property
+    def database_age(self) -> timedelta:
+        return timedelta(hours=self.settings.trivy_database_hours)
+
+    @property
+    def scan_login(self) -> ScannerCredentials | None:
+        found = self._login()
+        return ScannerCredentials(found.username, found.password) if found else None
+
+    @property
+    def database_source(self) -> DatabaseSource:
+        source = self.settings.trivy_database
+        host = (source or "").partition("/")[0]
+        login = self.credentials.find(host) if source else None
+        return database_source(
+            source,
+            insecure=host in self.settings.insecure_registries,
+            credentials=ScannerCredentials(login.username, login.password) if login else None,
+        )
+
+    @property
+    def trust(self) -> Trust:
+        return self.settings.sigstore_trust_config or "public"
+
+    def new_signer(self) -> Signer:
+        """A signer for one job: it lives as long as its certificate."""
+        return Signer(self.trust, self._identity(), time_limit=self.settings.signer_seconds)
+
+    def staging(self, repository: str) -> Repository:
+        """Where an image waits until it may be released."""
+        return Repository(self.settings.registry, f"staging/{repository}")
+
+    def released(self, repository: str) -> Repository:
+        return Repository(self.settings.registry, repository)
+
+    def _identity(self) -> IdentitySource:
+        settings = self.settings
+        if settings.identity_token_file:
+            return TokenFile(settings.identity_token_file)
+        if settings.identity_token_url and settings.identity_client_id and settings.identity_client_secret_file:
+            return ClientCredentials(
+                settings.identity_token_url, settings.identity_client_id, settings.identity_client_secret_file
+            )
+        return AmbientIdentity()
+
+    def _login(self) -> Credentials | None:
+        return self.credentials.find(self.settings.registry)
+
+    def _directory(self, name: str) -> Path:
+        path = (self.settings.state_directory / name).absolute()
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+def _secret(path: Path, setting: str) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise SettingsInvalid(f"{setting}: {path} cannot be read: {error.strerror}") from error

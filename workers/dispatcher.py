@@ -1,0 +1,107 @@
+"""Hands out what the database says is due, and finds builds whose worker or message was lost.
+
+One loop: publish the outbox, every few seconds look for expired leases and lost messages, now and then clear staging.
+Any number of dispatchers may run; each row is taken by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from builder.errors import GoldsmithError, Unavailable
+from builder.pipeline.services import Services
+from builder.pipeline.staging import unstage
+from builder.settings import load_settings
+from builder.store import builds, journal
+from builder.store.states import State
+
+_POLL_SECONDS = 0.2
+_REAP_SECONDS = 5.0
+_LOST_MESSAGE_SECONDS = 60.0
+_SWEEP_SECONDS = 30.0
+
+log = logging.getLogger("goldsmith.dispatcher")
+
+
+class WorkerLost(Unavailable):
+    slug = "worker-lost"
+    title = "The worker of the build died, again and again"
+
+
+def publish(services: Services, app: Celery) -> int:
+    """Publish every outbox row that has not been. A crash in between publishes it twice, which does no harm."""
+    with services.database.read() as session:
+        if not builds.unpublished(session, limit=1):
+            return 0
+    with services.database.write() as session:
+        rows = builds.unpublished(session)
+        for row in rows:
+            app.send_task(
+                f"goldsmith.{row.queue}", args=[row.build_id], queue=row.queue, retry=False, ignore_result=True
+            )
+            row.published_at = time.time()
+    return len(rows)
+
+
+def reap(services: Services) -> None:
+    """Begin anew what has lost its worker, a few times; then give it up with a reason. Remind of lost messages."""
+    with services.database.write() as session:
+        for build in builds.expired(session):
+            journal.abandon_steps(session, build.id)
+            recorded = "release" in build.evidence
+            if build.attempt < services.settings.maximum_attempts or recorded:
+                log.warning("build %s lost its worker in %s: attempt %d", build.id, build.state, build.attempt + 1)
+                builds.retry(session, build)
+            else:
+                error = WorkerLost(
+                    f"{build.attempt} workers were lost in the {build.state} stage",
+                    hint="see the workers' logs; a build that needs too much memory ends like this",
+                )
+                builds.end(session, build, State.FAILED, error.problem())
+        for build in builds.stalled(session, _LOST_MESSAGE_SECONDS):
+            builds.remind(session, build)
+
+
+def sweep(services: Services) -> None:
+    """Remove what ended builds could not remove themselves, because the registry was away then."""
+    with services.database.read() as session:
+        left = builds.ended_but_staged(session)
+    for build_id in left:
+        unstage(services, build_id)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from workers.app import app
+
+    services = Services(load_settings())
+    stopped = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stopped.set())
+    due = {"reap": 0.0, "sweep": time.monotonic() + _SWEEP_SECONDS}
+    log.info("dispatching")
+    while not stopped.wait(_POLL_SECONDS):
+        try:
+            publish(services, app)
+            if time.monotonic() >= due["reap"]:
+                due["reap"] = time.monotonic() + _REAP_SECONDS
+                reap(services)
+            if time.monotonic() >= due["sweep"]:
+                due["sweep"] = time.monotonic() + _SWEEP_SECONDS
+                sweep(services)
+        except (OperationalError, OSError) as error:
+            log.warning("the broker does not answer, builds wait: %s", error)
+            stopped.wait(2)
+        except GoldsmithError as error:
+            log.warning("%s", error)
+            stopped.wait(1)
+
+
+if __name__ == "__main__":
+    main()

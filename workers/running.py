@@ -1,0 +1,41 @@
+"""Runs one stage of the pipeline for a message of its queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Protocol
+
+from builder.pipeline.services import Services
+from builder.pipeline.stage import Task, run_stage
+from builder.settings import load_settings
+from builder.store.schema import Build
+from builder.store.states import Stage
+
+
+class Runnable(Protocol):
+    """A stage of the pipeline."""
+
+    def work(self, task: Task) -> dict[str, object]: ...
+
+    def clean_up(self, build: Build) -> None: ...
+
+
+@cache
+def services() -> Services:
+    """One set of adapters a worker process, made at its first message: after the fork, so nothing is shared by it."""
+    return Services(load_settings())
+
+
+def run(stage: Stage, make: Callable[[Services], Runnable], build_id: str) -> None:
+    adapters = services()
+    runnable = make(adapters)
+    run_stage(
+        adapters.database,
+        stage,
+        build_id,
+        runnable.work,
+        runnable.clean_up,
+        lease_seconds=adapters.settings.lease_seconds,
+        log_limit=adapters.settings.build_log_bytes,
+    )

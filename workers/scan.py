@@ -1,0 +1,13 @@
+"""The scan queue: the registry and the scanner, no engine and no signing identity."""
+
+from __future__ import annotations
+
+from builder.pipeline.scan import ScanStage
+from builder.store.states import SCAN
+from workers.app import app
+from workers.running import run
+
+
+@app.task(name="goldsmith.scan")
+def scan(build_id: str) -> None:
+    run(SCAN, ScanStage, build_id)
