@@ -94,19 +94,22 @@ RULES: tuple[Rule, ...] = (
 """The first row that fits a path decides."""
 
 
-def _regex(pattern: str) -> str:
+def path_regex(pattern: str) -> str:
+    """The regular expression of a pattern in this table's language."""
     below = pattern.endswith("/**")
     parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.removesuffix("/**").split("/")]
     return "/".join(parts) + ("/.+" if below else "")
 
 
-def _path_regex(rule: Rule) -> str:
-    return _regex(rule.pattern) + ("(?:/.+)?" if rule.action in (Action.CONTENTS, Action.ENGINE) else "")
+def _rule_regex(rule: Rule) -> str:
+    return path_regex(rule.pattern) + ("(?:/.+)?" if rule.action in (Action.CONTENTS, Action.ENGINE) else "")
 
 
 _PATH_RULES = tuple(rule for rule in RULES if rule.action is not Action.XATTR)
-_PATHS = re.compile("|".join(f"({_path_regex(rule)})" for rule in _PATH_RULES).encode("ascii"), re.DOTALL)
-_XATTRS = re.compile("|".join(_regex(r.pattern) for r in RULES if r.action is Action.XATTR).encode("ascii"), re.DOTALL)
+_PATHS = re.compile("|".join(f"({_rule_regex(rule)})" for rule in _PATH_RULES).encode("ascii"), re.DOTALL)
+_XATTRS = re.compile(
+    "|".join(path_regex(r.pattern) for r in RULES if r.action is Action.XATTR).encode("ascii"), re.DOTALL
+)
 
 
 def rule_for(entry: Entry) -> Rule | None:
