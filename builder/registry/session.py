@@ -96,7 +96,7 @@ class Session:
             with self.exchange(
                 method, repository, path, headers=headers, body=body, accept=accept, push=push
             ) as answer:
-                return answer, read_bounded(answer, repository.registry)
+                return answer, read_bounded(answer, repository.registry, self.access.patience)
 
         return self.retrying(repository.registry, attempt)
 
@@ -117,7 +117,7 @@ class Session:
         An answer outside `accept` is an error. Use inside `retrying`. Raises RegistryRefused and AnswerUnexpected.
         """
         registry = repository.registry
-        url = httpx.URL(self.access.base_url(registry) + "/v2/").join(path)
+        url = _join(registry, httpx.URL(self.access.base_url(registry) + "/v2/"), path)
         for hop in range(_MAX_REDIRECTS + 1):
             self._check_address(registry, url)
             response = self._send(method, registry, url, repository, headers, body, push=push)
@@ -130,7 +130,7 @@ class Session:
                 response.close()
             if hop == _MAX_REDIRECTS:
                 break
-            url = url.join(response.headers["location"])
+            url = _join(registry, url, response.headers["location"])
         raise AnswerUnexpected(f"{registry} redirects in circles")
 
     def _send(
@@ -223,10 +223,21 @@ class Session:
         raise AnswerUnexpected(f"{where} answered {method} with {status}{said}")
 
 
-def read_bounded(response: httpx.Response, registry: str) -> bytes:
+def _join(registry: str, base: httpx.URL, address: str) -> httpx.URL:
+    try:
+        return base.join(address)
+    except httpx.InvalidURL as error:
+        raise AnswerUnexpected(f"{registry} sends requests on to an address that is not valid") from error
+
+
+def read_bounded(response: httpx.Response, registry: str, patience: float) -> bytes:
+    """A whole answer of at most 4 MiB, within `patience` seconds: a timeout between bytes alone never ends a drip."""
     body = b""
+    deadline = time.monotonic() + patience
     for chunk in response.iter_raw():
         body += chunk
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("an answer takes too long")
         if len(body) > MAX_DOCUMENT:
             raise AnswerUnexpected(f"{registry} gave a document of more than {MAX_DOCUMENT} bytes")
     return body

@@ -22,6 +22,7 @@ from builder.registry.reference import is_loopback
 _CHALLENGE = re.compile(r'([a-zA-Z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
 _MAX_ANSWER = 1024 * 1024
 _DEFAULT_LIFETIME = 60.0
+_LONGEST_LIFETIME = 3600.0
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,14 @@ def fetch_token(
     # Only scope and service: an account parameter would be one more thing to leak.
     parameters = {"service": challenge.service, "scope": challenge.scope}
     address = realm.copy_merge_params({key: value for key, value in parameters.items() if value})
-    with client.stream("GET", address, auth=auth, follow_redirects=False) as response:
+    plain = {"Accept-Encoding": "identity"}
+    with client.stream("GET", address, auth=auth, headers=plain, follow_redirects=False) as response:
         body = b""
-        for chunk in response.iter_bytes():
+        deadline = time.monotonic() + access.patience
+        for chunk in response.iter_raw():
             body += chunk
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("an answer takes too long")
             if len(body) > _MAX_ANSWER:
                 raise AnswerUnexpected(f"{host} answered a request for a token with more than {_MAX_ANSWER} bytes")
     if response.is_redirect:
@@ -91,7 +96,8 @@ def fetch_token(
     if response.status_code != 200 or not value or not value.isascii() or not value.isprintable():
         raise AnswerUnexpected(f"{host} gave no token (status {response.status_code})")
     # A little early, so that no request goes out with a token that ends on the way.
-    return Token(value, time.monotonic() + max(answer.expires_in, _DEFAULT_LIFETIME) * 0.8)
+    lifetime = min(max(answer.expires_in, _DEFAULT_LIFETIME), _LONGEST_LIFETIME)
+    return Token(value, time.monotonic() + lifetime * 0.8)
 
 
 def _check_realm(access: Access, registry: str, realm: httpx.URL, host: str) -> None:

@@ -240,7 +240,7 @@ def test_the_layers_make_the_tree_that_gnu_tar_unpacks(golden: Golden, tmp_path:
         for name, is_directory in names.items():
             if (root / name).is_dir() and not is_directory:
                 shutil.rmtree(root / name)
-        unpack = ["tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--unlink-first", "-C", root]
+        unpack = ["tar", "-x", "-p", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", root]
         subprocess.run(unpack, input=plain, check=True, capture_output=True)
         for name in names:
             if Path(name).name.startswith(".wh."):
