@@ -103,7 +103,8 @@ def _runtime(recipe: Recipe, base: Runtime, standard: dict[str, str]) -> Runtime
     ports = dict(base.exposed_ports or {}) | {p if "/" in p else f"{p}/tcp": {} for p in spec.ports}
     command = tuple(spec.command) or (None if spec.entrypoint else base.cmd)
     return Runtime(
-        user=spec.user or base.user,
+        # Stated even when it is root: scanners judge a user only where there is one.
+        user=spec.user or base.user or "0:0",
         exposed_ports=ports or None,
         env=tuple(f"{name}={value}" for name, value in environment.items()) or None,
         entrypoint=tuple(spec.entrypoint) or base.entrypoint,

@@ -31,13 +31,16 @@ http: {{addr: 127.0.0.1:{port}}}
 
 
 class Stack:
-    """All services below one state directory. Ports are chosen once, free ones, and kept in `stack.json`."""
+    """All services below one state directory. Ports are chosen once, free ones, and kept in `stack.json`.
 
-    def __init__(self, state: Path, *, overrides: dict[str, str] | None = None) -> None:
+    `overrides` are settings (without GOLDSMITH_) for whatever is started from now on.
+    """
+
+    def __init__(self, state: Path, *, any_ports: bool = False) -> None:
         self.state = state.absolute()
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._overrides = overrides or {}
-        self.ports = self._choose_ports()
+        self.overrides: dict[str, str] = {}
+        self.ports = self._choose_ports(any_ports)
 
     # Where things are
 
@@ -87,7 +90,7 @@ class Stack:
                 "IDENTITY_CLIENT_ID": "goldsmith",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "client_secret"),
             }
-        settings |= self._overrides
+        settings |= self.overrides
         own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
         # What a user has set for Goldsmith wins over what we chose.
         users = {name: value for name, value in os.environ.items() if name.startswith("GOLDSMITH_")}
@@ -116,6 +119,18 @@ class Stack:
             if process.alive():
                 process.stop()
                 say(f"stopped {name}")
+
+    def start(self, *names: str) -> None:
+        """Start some of the services (again). Raises StackFailed."""
+        starters: dict[str, Callable[[Callable[[str], None]], None]] = {
+            "engine": self._engine, "redis": self._redis, "registry": self._registry, "sigstore": self._sigstore, "api": self._api,
+            "dispatcher": self._dispatcher,
+        }  # fmt: skip
+        for name in names:
+            if name.startswith("worker-"):
+                self._worker(name.removeprefix("worker-"), _silent)
+            else:
+                starters[name](_silent)
 
     def _engine(self, say: Callable[[str], None]) -> None:
         if self.engine_answers():
@@ -253,16 +268,20 @@ class Stack:
             raise StackFailed(f"goldsmith {' '.join(arguments)} failed (its log: {log})")
         return done.stdout
 
-    def _choose_ports(self) -> dict[str, int]:
+    def _choose_ports(self, any_ports: bool) -> dict[str, int]:
         file = self.state / "stack.json"
         if file.exists():
             found: dict[str, int] = json.loads(file.read_text())["ports"]
             return found
         ports: dict[str, int] = {}
         for name, wanted in _PORTS.items():
-            ports[name] = wanted if not _listens(wanted) and "TEST" not in self._overrides else _free_port()
+            ports[name] = _free_port() if any_ports or _listens(wanted) else wanted
         file.write_text(json.dumps({"ports": ports}))
         return ports
+
+
+def _silent(_: str) -> None:
+    return None
 
 
 def _free_port() -> int:

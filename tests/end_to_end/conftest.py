@@ -1,0 +1,52 @@
+"""One whole Goldsmith for all end-to-end tests: real servers, real workers, the shipped recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.stack.services import Stack
+from tests.end_to_end.world import Goldsmith, Released
+
+
+@pytest.fixture(scope="session")
+def goldsmith(tmp_path_factory: pytest.TempPathFactory, docker_engine: str) -> Iterator[Goldsmith]:
+    stack = Stack(tmp_path_factory.mktemp("goldsmith"), any_ports=True)
+    try:
+        stack.up(print)
+        yield Goldsmith(stack)
+    finally:
+        stack.down(print)
+
+
+@pytest.fixture(scope="session")
+def web(goldsmith: Goldsmith) -> Released:
+    """recipes/web.yaml, released; its base is built first."""
+    return goldsmith.release("web")
+
+
+@pytest.fixture(scope="session")
+def cosign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian 13's cosign, fetched by our own planner; a Go binary, so it runs on Debian 12 too."""
+    from builder.planning.apt import AptArchive
+    from builder.planning.debs import DebStore
+    from builder.planning.mirrors import find_mirrors
+    from builder.process import run
+
+    work = tmp_path_factory.mktemp("cosign")
+    debs = DebStore(work / "debs")
+    archive = AptArchive(
+        work / "apt",
+        mirrors=find_mirrors(None, None),
+        suite="trixie",
+        components=["main"],
+        architecture=run(["dpkg", "--print-architecture"], timeout=10).stdout.decode().strip(),
+        debs=debs,
+        index_seconds=900,
+    )
+    archive.refresh()
+    package = next(package for package in archive.resolve(["cosign"]).packages if package.name == "cosign")
+    run(["dpkg-deb", "--extract", debs.verified(package), work / "root"], timeout=60)
+    return work / "root/usr/bin/cosign"

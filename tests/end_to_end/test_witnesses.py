@@ -1,0 +1,246 @@
+"""Tools that we did not write confirm what we claim of a released image, and refuse what was altered."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.image.digests import digest_of
+from builder.registry.artifact import BUNDLE, bundle_manifest
+from builder.registry.reference import Repository
+from tests.end_to_end.world import Goldsmith, Released
+
+PREDICATE = "https://slsa.dev/provenance/v1"
+
+
+def run(*argv: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in argv], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, **(env or {})},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(goldsmith: Goldsmith, web: Released) -> bytes:
+    return goldsmith.api.get(f"/v1/images/{web.digest}/provenance").raise_for_status().content
+
+
+@pytest.fixture(scope="module")
+def other_trust(goldsmith: Goldsmith, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trust files of another instance, which never signed anything here."""
+    from scripts.stack.services import Stack
+
+    stack = Stack(tmp_path_factory.mktemp("other-sigstore"), any_ports=True)
+    stack.start("sigstore")
+    stack.process("sigstore").stop()
+    return stack.sigstore_state
+
+
+def altered(bundle: bytes) -> bytes:
+    """The same bundle with another requester in its statement."""
+    document = json.loads(bundle)
+    statement = json.loads(base64.b64decode(document["dsseEnvelope"]["payload"]))
+    statement["predicate"]["buildDefinition"]["internalParameters"]["requester"] = "somebody-else"
+    document["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    return json.dumps(document).encode()
+
+
+class TestSigstore:
+    """The stock `sigstore` command, with the instance's trust configuration and nothing else."""
+
+    def verify(
+        self, goldsmith: Goldsmith, bundle: bytes, digest: str, tmp_path: Path, **other: str
+    ) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "bundle.json"
+        file.write_bytes(bundle)
+        trust = other.get("trust", str(goldsmith.stack.sigstore_state / "client_trust_config.json"))
+        return run(
+            Path(sys.executable).parent / "sigstore", "--trust-config", trust, "verify", "identity", "--offline",
+            "--bundle", file, "--cert-identity", other.get("identity", goldsmith.client["identity"]),
+            "--cert-oidc-issuer", other.get("issuer", goldsmith.client["issuer"]), digest,
+        )  # fmt: skip
+
+    def test_accepts_the_provenance(self, goldsmith: Goldsmith, web: Released, bundle: bytes, tmp_path: Path) -> None:
+        done = self.verify(goldsmith, bundle, web.digest, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def test_refuses_an_altered_statement(
+        self, goldsmith: Goldsmith, web: Released, bundle: bytes, tmp_path: Path
+    ) -> None:
+        assert self.verify(goldsmith, altered(bundle), web.digest, tmp_path).returncode != 0
+
+    def test_refuses_another_image(self, goldsmith: Goldsmith, bundle: bytes, tmp_path: Path) -> None:
+        assert self.verify(goldsmith, bundle, "sha256:" + "0" * 64, tmp_path).returncode != 0
+
+    def test_refuses_another_identity(self, goldsmith: Goldsmith, web: Released, bundle: bytes, tmp_path: Path) -> None:
+        done = self.verify(goldsmith, bundle, web.digest, tmp_path, identity="https://sandbox.invalid/other")
+        assert done.returncode != 0
+
+    def test_refuses_another_root(
+        self, goldsmith: Goldsmith, web: Released, bundle: bytes, tmp_path: Path, other_trust: Path
+    ) -> None:
+        trust = str(other_trust / "client_trust_config.json")
+        assert self.verify(goldsmith, bundle, web.digest, tmp_path, trust=trust).returncode != 0
+
+
+class TestCosign:
+    """Debian's cosign, reading bundle and image from the registry."""
+
+    def verify(
+        self, cosign: Path, goldsmith: Goldsmith, reference: str, trust: Path | None = None, **other: str
+    ) -> subprocess.CompletedProcess[str]:
+        trust = trust or goldsmith.stack.sigstore_state
+        return run(
+            cosign, "verify-attestation", "--new-bundle-format", "--type", "slsaprovenance1",
+            "--trusted-root", trust / "trusted_root.json", "--allow-http-registry",
+            "--certificate-identity", other.get("identity", goldsmith.client["identity"]),
+            "--certificate-oidc-issuer", other.get("issuer", goldsmith.client["issuer"]), reference,
+            env={
+                # Only to keep cosign from asking the public instance for its root: trust comes from --trusted-root.
+                "SIGSTORE_ROOT_FILE": str(trust / "chain.pem"),
+                "SIGSTORE_REKOR_PUBLIC_KEY": str(trust / "rekor.pub"),
+                "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": str(trust / "ctfe.pub"),
+            },
+        )  # fmt: skip
+
+    def test_accepts_the_provenance(self, cosign: Path, goldsmith: Goldsmith, web: Released) -> None:
+        done = self.verify(cosign, goldsmith, web.reference)
+        assert done.returncode == 0, done.stderr
+        statement = _statement(done.stdout + done.stderr)
+        assert statement is None or statement["predicateType"] == PREDICATE
+
+    def test_refuses_another_identity(self, cosign: Path, goldsmith: Goldsmith, web: Released) -> None:
+        done = self.verify(cosign, goldsmith, web.reference, identity="https://sandbox.invalid/other")
+        assert done.returncode != 0
+
+    def test_refuses_another_issuer(self, cosign: Path, goldsmith: Goldsmith, web: Released) -> None:
+        assert self.verify(cosign, goldsmith, web.reference, issuer="http://127.0.0.1:1").returncode != 0
+
+    def test_refuses_another_root(self, cosign: Path, goldsmith: Goldsmith, web: Released, other_trust: Path) -> None:
+        assert self.verify(cosign, goldsmith, web.reference, trust=other_trust).returncode != 0
+
+    def test_refuses_an_altered_bundle_in_the_registry(
+        self, cosign: Path, goldsmith: Goldsmith, web: Released, bundle: bytes
+    ) -> None:
+        registry = goldsmith.registry
+        copy = Repository(goldsmith.stack.registry, "test/altered")
+        image = registry.images.copy(
+            goldsmith.repository(web), web.digest, copy, spool_dir=goldsmith.stack.state / "state/spool"
+        )
+        registry.blobs.push_bytes(copy, b"{}", "application/vnd.oci.empty.v1+json")
+
+        def attach(content: bytes) -> None:
+            blob = registry.blobs.push_bytes(copy, content, BUNDLE)
+            artifact = bundle_manifest(image, blob, predicate_type=PREDICATE, created="2026-01-01T00:00:00Z")
+            registry.referrers.attach(copy, artifact)
+
+        attach(altered(bundle))
+        assert self.verify(cosign, goldsmith, f"{copy}@{web.digest}").returncode != 0
+        attach(bundle)  # the same place with the true one: it was the alteration that was refused
+        assert self.verify(cosign, goldsmith, f"{copy}@{web.digest}").returncode == 0
+
+
+class TestSkopeo:
+    def test_reads_the_image_by_tag_and_digest(self, goldsmith: Goldsmith, web: Released) -> None:
+        repository = web.reference.partition("@")[0]
+        by_tag = json.loads(run("skopeo", "inspect", "--tls-verify=false", f"docker://{repository}:latest").stdout)
+        assert by_tag["Digest"] == web.digest
+        assert {"1", "latest"} <= set(by_tag["RepoTags"])
+        assert by_tag["Labels"]["org.opencontainers.image.title"] == "web"
+        config = json.loads(
+            run("skopeo", "inspect", "--tls-verify=false", "--config", f"docker://{web.reference}").stdout
+        )
+        assert config["config"]["User"] == "10001:10001"
+        assert config["config"]["ExposedPorts"] == {"8080/tcp": {}}
+        assert config["config"]["StopSignal"] == "SIGQUIT"
+
+    def test_a_child_shares_its_bases_layers_and_adds_one(self, goldsmith: Goldsmith, web: Released) -> None:
+        base = goldsmith.build(web.build["waitsFor"])["result"]["reference"]
+
+        def layers(reference: str) -> list[str]:
+            found: list[str] = json.loads(
+                run("skopeo", "inspect", "--tls-verify=false", f"docker://{reference}").stdout
+            )["Layers"]
+            return found
+
+        assert layers(web.reference)[:-1] == layers(base)
+
+    def test_copies_it_whole(self, web: Released, tmp_path: Path) -> None:
+        done = run("skopeo", "copy", "--src-tls-verify=false", f"docker://{web.reference}", f"oci:{tmp_path / 'copy'}")
+        assert done.returncode == 0, done.stderr
+        index = json.loads((tmp_path / "copy/index.json").read_text())
+        assert index["manifests"][0]["digest"] == web.digest
+
+
+def test_trivy_reads_our_sbom(goldsmith: Goldsmith, web: Released, tmp_path: Path) -> None:
+    file = tmp_path / "sbom.json"
+    file.write_bytes(goldsmith.api.get(f"/v1/images/{web.digest}/sbom").content)
+    done = run(
+        Path(sys.executable).parent / "trivy", "sbom", "--format", "spdx-json", "--cache-dir", tmp_path / "cache",
+        "--skip-version-check", "--disable-telemetry", file,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert any(package["name"] == "nginx" for package in json.loads(done.stdout)["packages"])
+
+
+def test_in_toto_accepts_statement_and_provenance(bundle: bytes, web: Released) -> None:
+    from google.protobuf.json_format import ParseDict
+    from in_toto_attestation.predicates.provenance.v1.provenance import Provenance
+    from in_toto_attestation.v1.statement import Statement
+
+    payload = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+    statement = Statement([], "", {})
+    ParseDict(payload, statement.pb)
+    statement.validate()
+    assert statement.pb.subject[0].digest["sha256"] == web.digest.removeprefix("sha256:")
+    build = Provenance.__new__(Provenance)
+    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+
+    build.pb = provenance_pb2.Provenance()
+    ParseDict(payload["predicate"], build.pb)
+    build.validate()
+    names = {dependency.name for dependency in build.pb.build_definition.resolved_dependencies}
+    assert {"base", "nginx", "/etc/nginx/nginx.conf"} <= names
+
+
+def test_the_published_schema_accepts_the_shipped_recipes() -> None:
+    import jsonschema
+    import yaml
+
+    from builder.recipes.schema import recipe_schema
+
+    schema = json.loads(Path("docs/recipe.schema.json").read_text())
+    assert schema == recipe_schema(), "docs/recipe.schema.json is not what the model says: make it anew"
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for path in Path("recipes").glob("*.yaml"):
+        validator.validate(yaml.safe_load(path.read_text()))
+
+
+def _statement(text: str) -> dict[str, Any] | None:
+    for line in text.splitlines():
+        if line.startswith("{") and "payload" in line:
+            found: dict[str, Any] = json.loads(base64.b64decode(json.loads(line)["payload"]))
+            return found
+    return None
+
+
+def test_the_bundle_in_the_registry_is_the_one_the_api_serves(
+    goldsmith: Goldsmith, web: Released, bundle: bytes
+) -> None:
+    repository = goldsmith.repository(web)
+    from builder.image.documents import parse_manifest
+
+    served = [one for one in goldsmith.referrers(web) if one.artifact_type == BUNDLE]
+    contents = []
+    for one in served:
+        manifest = parse_manifest(goldsmith.registry.manifests.get(repository.at(one.digest)).data)
+        contents.append(goldsmith.registry.blobs.fetch(repository, manifest.layers[0]))
+    assert digest_of(bundle) in {digest_of(content) for content in contents}
