@@ -137,6 +137,12 @@ class Hardening(Strict):
     )
 
 
+class RuntimeExpectations(Strict):
+    """What a running container may do that is not in the image; comparisons take it from the signed provenance."""
+
+    writable: list[AbsolutePath] = Field(default=[], description="Directories in which containers write.")
+
+
 class Output(Strict):
     """What a command must print: all that is given must hold."""
 
@@ -255,6 +261,7 @@ class Spec(Strict):
     stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+-]{2,10}$")] | None = None
     hardening: Hardening = Hardening()
     tests: Annotated[list[Test], Field(max_length=200)] = []
+    runtime: RuntimeExpectations = RuntimeExpectations()
     policy: Policy = Policy()
     publish: Publish
 

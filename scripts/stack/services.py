@@ -123,8 +123,8 @@ class Stack:
     def start(self, *names: str) -> None:
         """Start some of the services (again). Raises StackFailed."""
         starters: dict[str, Callable[[Callable[[str], None]], None]] = {
-            "engine": self._engine, "redis": self._redis, "registry": self._registry, "sigstore": self._sigstore, "api": self._api,
-            "dispatcher": self._dispatcher,
+            "engine": self._engine, "redis": self._redis, "registry": self._registry, "sigstore": self._sigstore,
+            "api": self._api, "dispatcher": self._dispatcher,
         }  # fmt: skip
         for name in names:
             if name.startswith("worker-"):

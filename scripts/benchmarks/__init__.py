@@ -1,0 +1,1 @@
+"""Benchmarks: ours and a peer's way to the same end, measured in one run."""

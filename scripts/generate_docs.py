@@ -1,0 +1,83 @@
+"""Writes the reference pages that the code itself knows: settings, problems, the recipe's schema, the API.
+
+`python -m scripts.generate_docs` writes them below docs/; a test holds that they are current.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr
+
+import builder
+import workers
+from builder.api.app import create_app
+from builder.api.problems import known_problems
+from builder.recipes.schema import recipe_schema
+from builder.settings import Settings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def pages() -> dict[str, str]:
+    """Each page's name and text."""
+    return {
+        "settings.md": _settings(),
+        "problems.md": _problems(),
+        "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
+        "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
+    }
+
+
+def _settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables. Made from `builder/settings.py`; do not edit.",
+        "",
+        "| variable | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for name, field in Settings.model_fields.items():
+        value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        default = "" if value is None else f"`{value}`"
+        lines.append(f"| `GOLDSMITH_{name.upper()}` | {default} | {field.description or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _problems() -> str:
+    """Every module is imported first: a problem is known once its class is."""
+    for package in (builder, workers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__") and ".migrations" not in module.name:
+                importlib.import_module(module.name)
+    lines = [
+        "# Problems",
+        "",
+        "Every failure is a problem detail (RFC 9457) in the API, and a line in the CLI that says the same. `type` is",
+        "`/problems/NAME`, which the service answers with a page. Made from the error classes; do not edit.",
+        "",
+        "| name | status | a retry can help | what it means |",
+        "| --- | --- | --- | --- |",
+    ]
+    for slug, kind in sorted(known_problems().items()):
+        doc = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ") if "__doc__" in vars(kind) else ""
+        meaning = f"{kind.title}. {doc}".replace("|", "\\|").strip()
+        lines.append(f"| `{slug}` | {kind.status} | {'yes' if kind.retryable else 'no'} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
+        print(f"docs/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
