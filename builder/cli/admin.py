@@ -1,0 +1,134 @@
+"""The commands of an operator, on the machine that has the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builder.cli.evidence import DockerConfigOption
+from builder.cli.invocation import Json, invocation_of
+
+app = typer.Typer(
+    help="For operators: database, API keys, sample data. Uses GOLDSMITH_* settings.", no_args_is_help=True
+)
+
+
+@app.command()
+def migrate(json: Json = False) -> None:
+    """Bring the database's schema up to date."""
+    from builder.cli.output import print_json, say
+    from builder.settings import load_settings
+    from builder.store.database import Database
+
+    database = Database(load_settings().database_url)
+    database.migrate()
+    database.close()
+    if json:
+        print_json({"migrated": True})
+    else:
+        say("the database is up to date")
+
+
+@app.command("create-key")
+def create_key(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Who will use it.", show_default=False)],
+    save: Annotated[
+        bool, typer.Option("--save", help="Put it into the client configuration with the URL; do not print it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make an API key and print it, this once: only a hash of it is kept."""
+    from pydantic import SecretStr
+
+    from builder.cli.configuration import Configuration, place_to_save
+    from builder.cli.configuration import save as save_configuration
+    from builder.cli.invocation import DEFAULT_URL
+    from builder.cli.output import complain, print_json, say
+    from builder.settings import load_settings
+    from builder.store.database import Database
+    from builder.store.keys import create_key as create
+
+    if not (0 < len(name) <= 100 and name.isprintable()):
+        raise typer.BadParameter("a name has 1 to 100 printable characters", param_hint="NAME")
+    invocation = invocation_of(context)
+    kept = invocation.found.configuration if invocation.found else Configuration()
+    database = Database(load_settings().database_url)
+    database.migrate()
+    with database.write() as session:
+        key = create(session, name)
+    database.close()
+    if not save:
+        if json:
+            print_json({"name": name, "key": key})
+        else:
+            typer.echo(key)
+            complain(f"This is the key of {name!r}. It cannot be shown again.")
+        return
+    path = (
+        invocation.found.path
+        if invocation.found
+        else place_to_save(invocation.configuration_file, Path.cwd(), Path.home())
+    )
+    url = invocation.url or kept.url or DEFAULT_URL
+    save_configuration(path, kept.model_copy(update={"url": url, "key": SecretStr(key)}))
+    if json:
+        print_json({"name": name, "url": url, "savedIn": str(path)})
+    else:
+        say(f"the key of {name!r} for {url} is in {path}")
+
+
+@app.command("sample-database")
+def sample_database(
+    push: Annotated[
+        str | None, typer.Option(metavar="REPOSITORY", help="Push it as HOST/REPOSITORY:2, for Trivy.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="DIRECTORY", help="Write it into a directory.")] = None,
+    docker_config: DockerConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Build the sample vulnerability database: a few real advisories, for a first scan without network."""
+    from datetime import UTC, datetime, timedelta
+
+    from builder.cli.output import complain, print_json, say
+    from builder.scanning.sample.build import build_sample
+
+    if (push is None) == (output is None):
+        raise typer.BadParameter("give one of the two", param_hint="--push / --output")
+    now = datetime.now(UTC).replace(microsecond=0)
+    sample = build_sample(now, now + timedelta(days=1))
+    if output is not None:
+        sample.write(output)
+        place = str(output.absolute())
+    else:
+        place = _push(push or "", sample.archive, docker_config)
+    if json:
+        print_json({"sample": True, "complete": False, "database": place, "updatedAt": now.isoformat()})
+        return
+    complain("This is a SAMPLE: a few real advisories, not complete. It cannot tell that an image is safe.", "yellow")
+    say(f"GOLDSMITH_TRIVY_DATABASE={place}")
+
+
+def _push(name: str, archive: bytes, docker_config: Path | None) -> str:
+    import tempfile
+
+    from builder.cli.evidence import registry_access
+    from builder.image.documents import Descriptor
+    from builder.registry.client import RegistryClient
+    from builder.registry.reference import parse_repository
+    from builder.scanning.sample.artifact import database_artifact
+
+    repository = parse_repository(name)
+    artifact = database_artifact(archive)
+    with (
+        tempfile.TemporaryDirectory() as locks,
+        RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
+    ):
+        for digest, blob in artifact.blobs.items():
+            registry.blobs.push(
+                repository, blob, Descriptor(media_type="application/octet-stream", digest=digest, size=len(blob))
+            )
+        registry.manifests.put(repository.tagged(artifact.tag), artifact.manifest)
+    return f"{repository}:{artifact.tag}"

@@ -1,0 +1,25 @@
+"""What stands in a Sigstore bundle, read without believing it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from builder.client.errors import AnswerUnexpected
+
+
+def read_bundle(content: bytes) -> Any:
+    """The bundle's JSON. Raises AnswerUnexpected."""
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise AnswerUnexpected("the API gave a provenance that is not JSON") from error
+
+
+def decoded_statement(bundle: Any) -> Any:
+    """The payload of the envelope. Raises AnswerUnexpected."""
+    try:
+        return json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"], validate=True))
+    except (ValueError, TypeError, KeyError) as error:
+        raise AnswerUnexpected("the API gave a bundle without a DSSE envelope that can be read") from error

@@ -1,0 +1,201 @@
+"""Where evidence about an image comes from: the registry that holds it, or the API. None of it is believed yet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from builder.cli.invocation import Invocation
+from builder.errors import GoldsmithError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from builder.image.documents import Descriptor
+    from builder.registry.access import Access
+    from builder.registry.client import RegistryClient
+    from builder.registry.manifests import FetchedManifest
+
+# As builder.pipeline.build publishes it; a client of the registry alone does not load the build stage.
+INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
+_MAX_BUNDLE = 64 * 1024 * 1024
+_MAX_BUNDLES = 100
+
+DockerConfigOption = Annotated[
+    Path | None,
+    typer.Option("--docker-config", metavar="FILE", help="A Docker config.json with the registry's credentials."),
+]
+ImageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF|DIGEST",
+        help="HOST/REPOSITORY@sha256:… or :TAG, checked against the registry; or a digest, asked of the API.",
+        show_default=False,
+    ),
+]
+
+
+class InventoryMissing(Rejected):
+    slug = "inventory-missing"
+    title = "The inventory of the image cannot be found"
+    status = 404
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Bundles as they were found; `unreadable` says why others could not even be read."""
+
+    found: tuple[bytes, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+class Evidence(Protocol):
+    """`digest` is the image's; `manifest_from` is the registry whose manifest it was computed from, if one was."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def manifest_from(self) -> str | None: ...
+    def bundles(self) -> Bundles: ...
+    def inventory(self, digest: str, destination: Path) -> None:
+        """Put the inventory with this digest into a new file; the content has that digest. Raises InventoryMissing."""
+
+
+@contextmanager
+def evidence_of(invocation: Invocation, image: str, docker_config: Path | None) -> Iterator[Evidence]:
+    """Raises ReferenceInvalid, DigestInvalid, and what the registry or the API raises."""
+    from builder.image.digests import parse_digest
+    from builder.registry.client import RegistryClient
+    from builder.registry.reference import parse_reference
+
+    if image.startswith("sha256:"):
+        yield _FromApi(invocation, parse_digest(image))
+        return
+    reference = parse_reference(image)
+    with (
+        tempfile.TemporaryDirectory() as locks,
+        RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
+    ):
+        yield _FromRegistry(registry, registry.manifests.get(reference), str(reference))
+
+
+def registry_access(docker_config: Path | None) -> Access:
+    """How to reach registries: as GOLDSMITH_* settings say, with the credentials of `docker_config` if it is given."""
+    from builder.registry.access import Access
+    from builder.registry.credentials import CredentialSource, DockerConfig, GivenCredentials, NoCredentials
+    from builder.settings import load_settings
+
+    settings = load_settings()
+    credentials: CredentialSource = NoCredentials()
+    if docker_config or settings.docker_config:
+        credentials = DockerConfig(docker_config or settings.docker_config or Path())
+    if docker_config is None and settings.registry_username and settings.registry_password_file:
+        try:
+            password = settings.registry_password_file.read_text("utf-8").strip()
+        except OSError as error:
+            raise Rejected(
+                f"GOLDSMITH_REGISTRY_PASSWORD_FILE: {settings.registry_password_file} cannot be read: {error.strerror}"
+            ) from error
+        credentials = GivenCredentials(settings.registry, settings.registry_username, password)
+    return Access(credentials=credentials, insecure=frozenset(settings.insecure_registries))
+
+
+@dataclass(frozen=True)
+class _FromApi:
+    """By digest, from the server that made the image."""
+
+    invocation: Invocation
+    digest: str
+    manifest_from: str | None = None
+
+    @property
+    def image(self) -> str:
+        return self.digest
+
+    def bundles(self) -> Bundles:
+        with self.invocation.client() as client:
+            return Bundles((client.provenance(self.digest),))
+
+    def inventory(self, digest: str, destination: Path) -> None:
+        from builder.image.digests import digest_of
+
+        with self.invocation.client() as client:
+            content = client.inventory(self.digest)
+            if digest_of(content) != digest:
+                raise InventoryMissing(f"{client.url} gave {digest_of(content)} where the provenance names {digest}")
+        destination.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class _FromRegistry:
+    """The referrers of a manifest that was fetched and hashed here."""
+
+    registry: RegistryClient
+    manifest: FetchedManifest
+    image: str
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def manifest_from(self) -> str | None:
+        return self.manifest.repository.registry
+
+    def bundles(self) -> Bundles:
+        from builder.registry.artifact import BUNDLE
+
+        found: list[bytes] = []
+        unreadable: list[str] = []
+        referrers = self._referrers(BUNDLE)
+        for referrer in referrers[:_MAX_BUNDLES]:
+            # Anybody who may push can attach anything: one bad referrer must not hide the good ones.
+            try:
+                blob = self._content_of(referrer, BUNDLE)
+                if blob is not None:
+                    found.append(self.registry.blobs.fetch(self.manifest.repository, blob, limit=_MAX_BUNDLE))
+            except Unavailable:
+                raise
+            except GoldsmithError as error:
+                unreadable.append(f"referrer {referrer.digest}: {error.detail}")
+        if len(referrers) > _MAX_BUNDLES:
+            unreadable.append(f"{len(referrers) - _MAX_BUNDLES} more referrers were not looked at")
+        return Bundles(tuple(found), tuple(unreadable))
+
+    def inventory(self, digest: str, destination: Path) -> None:
+        for referrer in self._referrers(INVENTORY_TYPE):
+            try:
+                blob = self._content_of(referrer, INVENTORY_TYPE)
+            except Unavailable:
+                raise
+            except GoldsmithError:
+                continue
+            if blob is not None and blob.digest == digest:
+                self.registry.blobs.pull(self.manifest.repository, blob, destination)
+                return
+        raise InventoryMissing(
+            f"{self.manifest.repository} has no inventory {digest} beside the image",
+            hint="copy the image with its referrers, or give its digest alone to ask the API",
+        )
+
+    def _referrers(self, artifact_type: str) -> list[Descriptor]:
+        # A list may leave the type out; the manifest has it.
+        listed = self.registry.referrers.of(self.manifest.repository, self.digest)
+        return [one for one in listed if one.artifact_type in (None, artifact_type)]
+
+    def _content_of(self, referrer: Descriptor, artifact_type: str) -> Descriptor | None:
+        from builder.image.documents import parse_manifest
+
+        fetched = self.registry.manifests.get(self.manifest.repository.at(referrer.digest))
+        manifest = parse_manifest(fetched.data)
+        if manifest.artifact_type != artifact_type or len(manifest.layers) != 1:
+            return None
+        if manifest.subject is None or manifest.subject.digest != self.digest:
+            return None
+        return manifest.layers[0]

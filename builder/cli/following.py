@@ -1,0 +1,58 @@
+"""Follow a build to its end, and before it the base that it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from builder.cli import exits
+from builder.cli.display import Display, LiveDisplay, NoDisplay, PlainDisplay
+from builder.cli.output import complain, console
+from builder.client.api import Client
+from builder.client.errors import AnswerUnexpected
+from builder.client.events import Ended, Logged, StateChanged, StepChanged
+from builder.client.models import Build
+
+
+def follow_shown(client: Client, build: Build, *, machine: bool) -> Build:
+    """Show a build until it has ended; the answer is how. Ctrl-C leaves it alone and says how to go on."""
+    try:
+        if machine:
+            return follow(client, build, NoDisplay())
+        if console().is_terminal:
+            with LiveDisplay() as display:
+                return follow(client, build, display)
+        return follow(client, build, PlainDisplay())
+    except KeyboardInterrupt:
+        complain(
+            f"goldsmith: the build goes on: `goldsmith logs --follow {build.id}` follows it, "
+            f"`goldsmith cancel {build.id}` ends it"
+        )
+        raise typer.Exit(exits.INTERRUPTED) from None
+
+
+def follow(client: Client, build: Build, display: Display, *, given_up: Callable[[], bool] = lambda: False) -> Build:
+    """The build as it ended. With `given_up`, which is asked now and then, perhaps as it was before that."""
+    display.begin(build)
+    if build.state == "waiting" and build.waits_for:
+        base = client.build(build.waits_for)
+        display.note(f"{build.recipe} waits for its base: build {base.id} of {base.recipe}")
+        follow(client, base, display, given_up=lambda: given_up() or client.build(build.id).state != "waiting")
+        display.begin(build)
+
+    def lost(reason: str) -> None:
+        display.note(f"connection lost, trying again: {reason}")
+
+    for event in client.follow(build.id, on_lost=lost):
+        if isinstance(event, Logged):
+            display.log(event.line)
+        elif isinstance(event, StepChanged):
+            display.step(event.step)
+            if given_up():
+                return build
+        elif isinstance(event, StateChanged):
+            display.state(event.state)
+        elif isinstance(event, Ended):
+            return event.build
+    raise AnswerUnexpected(f"the API ended the events of build {build.id} without its end")

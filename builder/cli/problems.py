@@ -1,0 +1,27 @@
+"""How a failure is told: what, why, and the way out."""
+
+from __future__ import annotations
+
+from builder.cli.output import complain, print_json
+from builder.errors import GoldsmithError, Problem
+
+
+def tell_error(error: GoldsmithError, *, machine: bool = False) -> None:
+    """One line on standard error, or one more for each of several faults; for machines the problem as JSON too."""
+    if machine:
+        print_json({"problem": error.problem().model_dump(mode="json")})
+    if len(error.errors) > 1:
+        complain(f"goldsmith: {error.problem().title}")
+        for fault in error.errors:
+            complain(f"  {fault}")
+    else:
+        complain(f"goldsmith: {error}")
+
+
+def problem_lines(problem: Problem) -> list[str]:
+    """A problem in full, for whoever asked for the build that it ended."""
+    lines = [problem.title, *(f"  {line}" for line in problem.detail.splitlines())]
+    lines += [f"  - {fault}" for fault in problem.errors]
+    if problem.hint:
+        lines.append(f"  way out: {problem.hint}")
+    return lines

@@ -1,0 +1,153 @@
+"""The commands about evidence: fetch the provenance, verify an image, compare a container with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from builder.cli import exits
+from builder.cli.evidence import DockerConfigOption, ImageArgument, evidence_of
+from builder.cli.invocation import Json, invocation_of
+from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RootOption, trusted
+
+if TYPE_CHECKING:
+    from builder.cli.verifying import Verification
+
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="URL", envvar=["GOLDSMITH_ENGINE_URL", "DOCKER_HOST"], help="The Docker Engine to ask."
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (provenance, verify, compare):
+        app.command()(command)
+
+
+def provenance(
+    context: typer.Context,
+    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The image's digest.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, byte for byte.")
+    ] = None,
+    statement: Annotated[
+        bool, typer.Option("--statement", help="The in-toto statement in it, decoded. Not verified.")
+    ] = False,
+    json: Json = False,  # noqa: ARG001 - it is JSON in any case
+) -> None:
+    """Fetch the signed provenance of an image, a Sigstore bundle, from the API. `verify` checks it."""
+    from builder.cli.bundles import decoded_statement, read_bundle
+    from builder.cli.output import as_json, complain
+    from builder.image.digests import parse_digest
+
+    with invocation_of(context).client() as client:
+        content = client.provenance(parse_digest(digest))
+    parsed = read_bundle(content)
+    if statement:
+        complain("goldsmith: this statement has not been verified; `goldsmith verify` does that")
+        parsed = decoded_statement(parsed)
+        content = (as_json(parsed) + "\n").encode()
+    if output is None:
+        typer.echo(as_json(parsed))
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
+
+
+def verify(
+    context: typer.Context,
+    image: ImageArgument,
+    trusted_root: RootOption = None,
+    identity: IdentityOption = None,
+    issuer: IssuerOption = None,
+    docker_config: DockerConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Verify the signed provenance of an image. Every check must hold."""
+    from builder.cli.output import print_json
+    from builder.cli.verifying import verification_data, verify_image
+
+    invocation = invocation_of(context)
+    with evidence_of(invocation, image, docker_config) as evidence:
+        trust = trusted(invocation, Choice(trusted_root, identity, issuer))
+        verification = verify_image(evidence, trust)
+    if json:
+        print_json(verification_data(verification))
+    else:
+        _print_verification(verification)
+    if not verification.passed:
+        raise typer.Exit(exits.REFUSED)
+
+
+def compare(
+    context: typer.Context,
+    container: Annotated[str, typer.Argument(metavar="CONTAINER", help="A name or id.", show_default=False)],
+    image: ImageArgument,
+    trusted_root: RootOption = None,
+    identity: IdentityOption = None,
+    issuer: IssuerOption = None,
+    docker_config: DockerConfigOption = None,
+    engine: EngineOption = "unix:///var/run/docker.sock",
+    json: Json = False,
+) -> None:
+    """Compare a container, byte for byte, with the signed inventory of its golden image."""
+    from builder.cli.comparing import NotCompared, compare_container, comparison_data, print_comparison
+    from builder.cli.output import print_json
+    from builder.cli.verifying import verify_image
+
+    invocation = invocation_of(context)
+    with evidence_of(invocation, image, docker_config) as evidence:
+        trust = trusted(invocation, Choice(trusted_root, identity, issuer))
+        verification = verify_image(evidence, trust)
+        if not verification.passed:
+            failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
+            raise NotCompared(f"the provenance of {image} does not verify: {failed}")
+        comparison = compare_container(engine, container, evidence, verification)
+    if json:
+        print_json(comparison_data(comparison))
+    else:
+        print_comparison(comparison)
+    if comparison.drifted:
+        raise typer.Exit(exits.REFUSED)
+
+
+def _print_verification(verification: Verification) -> None:
+    from rich.text import Text
+
+    from builder.cli.output import say, styled
+
+    for check in verification.checks:
+        mark = Text("ok    ", "green") if check.passed else Text("FAILED", "bold red")
+        say(mark, f"  {check.name:<18}  ", check.detail)
+    for why in verification.ignored:
+        say(styled(f"ignored another bundle: {why}", "dim"))
+    say()
+    print_trust(verification)
+    if verification.passed:
+        say(styled(f"verified: {verification.image}", "bold green"))
+    else:
+        say(styled(f"NOT verified: {verification.image}", "bold red"))
+
+
+def print_trust(verification: Verification) -> None:
+    from builder.cli.output import say, styled
+
+    trust = verification.trust
+    if trust.from_server:
+        say(
+            styled(
+                f"Trust comes from {trust.source}: the server that is checked says itself whom to trust. "
+                "Give --trusted-root, --identity and --issuer for a check that does not rest on its word.",
+                "yellow",
+            )
+        )
+    else:
+        say(f"trust from {trust.source}")
+    if verification.statement is not None and verification.statement.sandbox:
+        say(styled("SANDBOX signature: for trying things out, it proves nothing to others.", "bold yellow"))

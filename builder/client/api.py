@@ -1,0 +1,238 @@
+"""The API, one method a route."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from builder import __version__
+from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
+from builder.client.events import Ended, Event, meaning, read_events
+from builder.client.models import Build, BuildPage, Image, LogLine, LogPage, RecipePage, TrustOffer
+from builder.errors import Problem
+from builder.signing.loopback import is_loopback
+
+_MAX_ANSWER = 64 * 1024 * 1024
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+# The server speaks at least every 15 seconds, if only to say that it is there.
+_SILENCE_SECONDS = 45.0
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Client:
+    """A context manager. `key` is sent to `url` and nowhere else: redirects are not followed.
+
+    Every method raises ApiUnreachable, AnswerUnexpected, and ApiProblem for what the API itself refuses.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, patience: float = 30.0) -> None:
+        self.url = _checked(url)
+        headers = {"User-Agent": f"goldsmith/{__version__}"}
+        if key:
+            headers["Authorization"] = f"Bearer {_checked_key(key)}"
+        self._patience = patience
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(patience, connect=min(10.0, patience)),
+            trust_env=not is_loopback(self.url),
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def submit(self, recipe: str | dict[str, Any]) -> Build:
+        """Ask for a build of a recipe by its name, or of a whole recipe."""
+        return self._json(Build, "POST", "/v1/builds", json={"recipe": recipe})
+
+    def builds(self, *, recipe: str | None = None, state: str | None = None, limit: int = 20) -> list[Build]:
+        """The newest builds, newest first; pages are joined up to `limit`."""
+        found: list[Build] = []
+        wanted = {"recipe": recipe, "state": state}
+        while len(found) < limit:
+            query = {name: value for name, value in wanted.items() if value is not None}
+            page = self._json(
+                BuildPage, "GET", "/v1/builds", params={**query, "limit": str(min(limit - len(found), 100))}
+            )
+            found += page.builds
+            if page.next is None or not page.builds:
+                break
+            wanted["before"] = page.builds[-1].id
+        return found
+
+    def build(self, build_id: str) -> Build:
+        return self._json(Build, "GET", f"/v1/builds/{_part(build_id)}")
+
+    def cancel(self, build_id: str) -> Build:
+        return self._json(Build, "POST", f"/v1/builds/{_part(build_id)}/cancel")
+
+    def log(self, build_id: str) -> Iterator[LogLine]:
+        """The log as far as it has been written, page by page."""
+        after: int | None = 0
+        while after is not None:
+            page = self._json(
+                LogPage,
+                "GET",
+                f"/v1/builds/{_part(build_id)}/logs",
+                params={"after": str(after)},
+                headers={"Accept": "application/json"},
+            )
+            yield from page.lines
+            after = page.next if page.lines else None
+
+    def follow(
+        self, build_id: str, *, after: int = 0, patience: float = 90.0, on_lost: Callable[[str], None] = lambda _: None
+    ) -> Iterator[Event]:
+        """Live events until the build has ended; the last one is Ended.
+
+        A lost connection is taken up again after the last line that came, and `on_lost` is told why. Steps and the
+        state may then come once more. Raises ApiUnreachable when nothing comes for `patience` seconds.
+        """
+        last_id, tries, heard = str(after), 0, time.monotonic()
+        while True:
+            try:
+                with self._exchange(
+                    "GET",
+                    f"/v1/builds/{_part(build_id)}/logs",
+                    headers={"Accept": "text/event-stream", "Last-Event-ID": last_id},
+                    timeout=httpx.Timeout(self._patience, read=_SILENCE_SECONDS),
+                ) as response:
+                    _require(response, "text/event-stream")
+                    for event in read_events(response.iter_bytes()):
+                        tries, heard = 0, time.monotonic()
+                        last_id = event.id or last_id
+                        told = meaning(event)
+                        if told is not None:
+                            yield told
+                        if isinstance(told, Ended):
+                            return
+                reason: ApiUnreachable | ApiProblem = ApiUnreachable(f"{self.url} closed the connection")
+            except ApiUnreachable as error:
+                reason = error
+            except ApiProblem as error:
+                if not error.told.retryable:
+                    raise
+                reason = error
+            if time.monotonic() - heard > patience:
+                raise ApiUnreachable(reason.detail, hint=f"`goldsmith logs --follow {build_id}` takes it up again")
+            on_lost(reason.detail)
+            time.sleep(_WAITS[min(tries, len(_WAITS) - 1)])
+            tries += 1
+
+    def recipes(self) -> RecipePage:
+        return self._json(RecipePage, "GET", "/v1/recipes")
+
+    def image(self, digest: str) -> Image:
+        return self._json(Image, "GET", f"/v1/images/{_part(digest)}")
+
+    def provenance(self, digest: str) -> bytes:
+        """The Sigstore bundle of an image's provenance, as it was published. It has not been verified."""
+        return self._content(f"/v1/images/{_part(digest)}/provenance")
+
+    def inventory(self, digest: str) -> bytes:
+        """The inventory of an image, compressed. It has not been verified."""
+        return self._content(f"/v1/images/{_part(digest)}/inventory")
+
+    def trust(self) -> TrustOffer:
+        return self._json(TrustOffer, "GET", "/v1/trust")
+
+    def _json(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
+        with self._exchange(method, path, **request) as response:
+            _require(response, "application/json")
+            try:
+                return model.model_validate_json(_read(response))
+            except ValidationError as error:
+                raise AnswerUnexpected(
+                    f"{self.url} answered {method} {path} with JSON that is not a {model.__name__}",
+                    hint="the server may be of another version",
+                ) from error
+
+    def _content(self, path: str) -> bytes:
+        with self._exchange("GET", path) as response:
+            return _read(response)
+
+    @contextmanager
+    def _exchange(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
+        try:
+            with self._http.stream(method, path, **request) as response:
+                if not response.is_success:
+                    raise self._refusal(response, method, path)
+                yield response
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise ApiUnreachable(
+                f"the Goldsmith API at {self.url} does not answer: {reason}",
+                hint="start it, or name another with --url or GOLDSMITH_URL",
+            ) from error
+
+    def _refusal(self, response: httpx.Response, method: str, path: str) -> ApiProblem | AnswerUnexpected:
+        content = _read(response)
+        try:
+            told = Problem.model_validate_json(content)
+        except ValidationError:
+            kind = response.headers.get("content-type", "no type")[:60]
+            return AnswerUnexpected(
+                f"{self.url} answered {method} {path} with {response.status_code} ({kind})",
+                hint="is there a Goldsmith API at this address?",
+            )
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            return ApiProblem(
+                told,
+                hint="give a key with --key, GOLDSMITH_API_KEY or the client configuration; "
+                "`goldsmith admin create-key NAME --save` makes one",
+            )
+        return ApiProblem(told)
+
+
+def _checked(url: str) -> str:
+    hint = "write it as http://HOST:PORT or https://HOST"
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UrlInvalid(f"{url[:100]!r} is not a URL", hint=hint) from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UrlInvalid(f"{url[:100]!r} is not the URL of an API", hint=hint)
+    if parsed.userinfo:
+        raise UrlInvalid("the URL of the API holds a user name or a password", hint="give the key with --key")
+    return str(parsed).rstrip("/")
+
+
+def _checked_key(key: str) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise KeyInvalid("the API key holds characters that no key has", hint="copy it anew, without a line end")
+    return key
+
+
+def _part(text: str) -> str:
+    return quote(text, safe=":")
+
+
+def _require(response: httpx.Response, media_type: str) -> None:
+    found = response.headers.get("content-type", "no type")
+    if found.split(";")[0].strip() != media_type:
+        raise AnswerUnexpected(
+            f"{response.url} answered with {found[:60]}, not {media_type}",
+            hint="is there a Goldsmith API at this address?",
+        )
+
+
+def _read(response: httpx.Response) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > _MAX_ANSWER:
+            raise AnswerUnexpected(f"{response.url} answered with more than {_MAX_ANSWER} bytes")
+    return bytes(content)

@@ -1,0 +1,122 @@
+"""The API's answers, as far as a client uses them. A newer server may say more; that is ignored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from builder.errors import Problem
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Step(Answer):
+    """`state` is running, done, failed or lost; a step that is begun anew is another one, with another start."""
+
+    name: str
+    state: str
+    started_at: datetime
+    finished_at: datetime | None = None
+    seconds: float | None = None
+    summary: str = ""
+
+
+class Result(Answer):
+    """What was made, and found out about it; what is not known yet is None. Sizes in bytes."""
+
+    digest: str | None = None
+    reference: str | None = None
+    tags: tuple[str, ...] = ()
+    compressed_size: int | None = None
+    packages: int | None = None
+    inventory_root: str | None = None
+    hermetic: bool | None = None
+    tests: int | None = None
+    findings: dict[str, int] = {}
+    gate: str | None = None
+    gate_explanation: str | None = None
+    sample_database: bool | None = None
+    signer_identity: str | None = None
+    signer_issuer: str | None = None
+    sandbox_signer: bool | None = None
+    log_index: int | None = None
+
+
+class Build(Answer):
+    id: str
+    state: str
+    recipe: str
+    recipe_digest: str
+    requester: str
+    attempt: int
+    waits_for: str | None = None
+    cancel_requested: bool = False
+    created_at: datetime
+    finished_at: datetime | None = None
+    steps: tuple[Step, ...] = ()
+    result: Result = Result()
+    problem: Problem | None = None
+
+    @property
+    def released(self) -> bool:
+        return self.state == "released"
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("released", "failed", "cancelled")
+
+
+class BuildPage(Answer):
+    builds: tuple[Build, ...]
+    next: str | None = None
+
+
+class LogLine(Answer):
+    number: int
+    at: datetime
+    step: str
+    text: str
+
+
+class LogPage(Answer):
+    """`next` is what to ask for more with; None when the build has ended and this is all."""
+
+    lines: tuple[LogLine, ...]
+    next: int | None = None
+
+
+class ListedRecipe(Answer):
+    name: str
+    description: str = ""
+    version: str | None = None
+    digest: str
+    base: str
+    repository: str
+    tags: tuple[str, ...] = ()
+
+
+class RecipePage(Answer):
+    recipes: tuple[ListedRecipe, ...]
+    invalid: dict[str, str] = {}
+
+
+class Image(Answer):
+    """A released image."""
+
+    digest: str
+    reference: str
+    recipe: str
+    build: str
+
+
+class TrustOffer(Answer):
+    """Whom the server says it signs as, and the trusted root (sigstore's JSON form) to check that with."""
+
+    identity: str | None = None
+    issuer: str | None = None
+    trusted_root: dict[str, Any]
