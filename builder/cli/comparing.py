@@ -10,6 +10,7 @@ from typing import Any
 import docker
 import docker.errors
 import requests
+from pydantic import BaseModel
 from rich.text import Text
 
 from builder.cli.evidence import Evidence
@@ -19,6 +20,7 @@ from builder.cli.verifying import Verification, verification_data
 from builder.errors import Rejected
 from builder.forensics.compare import Difference, Report, Verdict, compare
 from builder.forensics.docker_subject import Container, EngineUnavailable, export_container, find_container
+from builder.forensics.expected import Expectation
 from builder.forensics.subject import entries_of_archive
 from builder.image.entry import Entry, shown
 from builder.image.inventory import open_inventory
@@ -34,6 +36,20 @@ _VERDICTS = {
 class NotCompared(Rejected):
     slug = "not-compared"
     title = "The container could not be compared"
+
+
+class _Runtime(BaseModel):
+    writable: list[str] = []
+
+
+class _Spec(BaseModel):
+    runtime: _Runtime = _Runtime()
+
+
+class _SignedRecipe(BaseModel):
+    """The part of a recipe that a comparison needs; the rest of it may be of a later version."""
+
+    spec: _Spec = _Spec()
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ def compare_container(engine_url: str, name: str, evidence: Evidence, verificati
         finally:
             engine.close()
         with open_inventory(file) as (_, records):
-            report = compare(records, entries)
+            report = compare(records, entries, expectations=_expectations(verification))
     return Comparison(container, verification, report, mounts)
 
 
@@ -172,6 +188,17 @@ def _inventory_digest(verification: Verification) -> str:
         if made.name == "inventory" and made.digest and "sha256" in made.digest:
             return f"sha256:{made.digest['sha256']}"
     raise NotCompared(f"the provenance of {verification.image} names no inventory")
+
+
+def _expectations(verification: Verification) -> list[Expectation]:
+    """Where the recipe says that containers write: from what was signed, so nobody can widen it afterwards."""
+    assert verification.provenance is not None, "only what verified is compared with"
+    recipe = verification.provenance.build_definition.external_parameters.get("recipe")
+    signed = _SignedRecipe.model_validate(recipe)
+    return [
+        Expectation(path.strip("/") + "/**", "the recipe says that containers write here")
+        for path in signed.spec.runtime.writable
+    ]
 
 
 def _engine(url: str) -> docker.DockerClient:
