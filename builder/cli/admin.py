@@ -40,7 +40,10 @@ def create_key(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make an API key and print it, this once: only a hash of it is kept."""
+    """Make an API key and print it, this once.
+
+    Only a hash of it is kept.
+    """
     from pydantic import SecretStr
 
     from builder.cli.configuration import Configuration, place_to_save
@@ -89,7 +92,10 @@ def sample_database(
     docker_config: DockerConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Build the sample vulnerability database: a few real advisories, for a first scan without network."""
+    """Build the sample vulnerability database.
+
+    It holds a few real advisories, so that a first scan needs no network. It is not complete.
+    """
     from datetime import UTC, datetime, timedelta
 
     from builder.cli.output import complain, print_json, say

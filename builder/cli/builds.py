@@ -106,7 +106,10 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the build has ended.")] = False,
     json: Json = False,
 ) -> None:
-    """Print a build's log. With --json: one object a line."""
+    """Print a build's log.
+
+    With --json: one object a line.
+    """
     from builder.cli.output import complain
     from builder.client.events import Logged
 
@@ -121,7 +124,10 @@ def logs(
 
 
 def cancel(context: typer.Context, build_id: BuildId, json: Json = False) -> None:
-    """Cancel a build. One that a worker holds ends within seconds."""
+    """Cancel a build.
+
+    One that a worker holds ends within seconds.
+    """
     from builder.cli.output import print_json, say
 
     with invocation_of(context).client() as client:

@@ -7,13 +7,13 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Protocol
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli.output import console, say, seconds_text, styled, visible
+from builder.cli.output import say, seconds_text, styled, visible
 from builder.client.models import Build, LogLine, Step
 
 _TAIL = 8
@@ -97,14 +97,15 @@ class LiveDisplay:
     """What has ended scrolls by; what runs has a spinner, its seconds and its last line of log. A context manager."""
 
     def __init__(self) -> None:
-        self._console = console()
+        self._console = Console(highlight=False)
         self._fancy = self._console.encoding.startswith("utf")
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
         self._spinner = Spinner("dots" if self._fancy else "line", style="cyan")
         self._seen = _Seen()
         self._running: dict[str, Step] = {}
         self._waiting: str | None = None
         self._since = datetime.now(UTC)
+        # Last, for it renders at once.
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
@@ -147,7 +148,7 @@ class LiveDisplay:
         self._seen.log(line)
 
     def _print(self, line: Text) -> None:
-        self._console.print(line)
+        self._console.print(line, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         now = datetime.now(UTC)

@@ -38,7 +38,12 @@ def follow(client: Client, build: Build, display: Display, *, given_up: Callable
     if build.state == "waiting" and build.waits_for:
         base = client.build(build.waits_for)
         display.note(f"{build.recipe} waits for its base: build {base.id} of {base.recipe}")
-        follow(client, base, display, given_up=lambda: given_up() or client.build(build.id).state != "waiting")
+
+        def needless() -> bool:
+            now = client.build(build.id)
+            return given_up() or (now.ended and not now.released)
+
+        follow(client, base, display, given_up=needless)
         display.begin(build)
 
     def lost(reason: str) -> None:

@@ -103,4 +103,9 @@ def _usage(error: typer.TyperException) -> None:
 
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "goldsmith"
-    complain(f"goldsmith: {error.format_message()} (see `{command} --help`)")
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        # A group without a command: what is told is its help.
+        typer.echo(message, err=True)
+    else:
+        complain(f"goldsmith: {message.rstrip('.')} (see `{command} --help`)")

@@ -39,7 +39,10 @@ def provenance(
     ] = False,
     json: Json = False,  # noqa: ARG001 - it is JSON in any case
 ) -> None:
-    """Fetch the signed provenance of an image, a Sigstore bundle, from the API. `verify` checks it."""
+    """Fetch the signed provenance of an image.
+
+    The API gives it as a Sigstore bundle. Nothing is checked here: `goldsmith verify` does that.
+    """
     from builder.cli.bundles import decoded_statement, read_bundle
     from builder.cli.output import as_json, complain
     from builder.image.digests import parse_digest
@@ -96,7 +99,11 @@ def compare(
     engine: EngineOption = "unix:///var/run/docker.sock",
     json: Json = False,
 ) -> None:
-    """Compare a container, byte for byte, with the signed inventory of its golden image."""
+    """Compare a container with its golden image.
+
+    The signed provenance of the image is verified first. It names the inventory, and every path of the container is
+    compared with that, byte for byte.
+    """
     from builder.cli.comparing import NotCompared, compare_container, comparison_data, print_comparison
     from builder.cli.output import print_json
     from builder.cli.verifying import verify_image

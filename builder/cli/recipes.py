@@ -42,7 +42,10 @@ def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipe files.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Check recipe files: every fault with its line, column and way out."""
+    """Check recipe files.
+
+    Every fault is told with its line, its column and the way out.
+    """
     from builder.cli.output import complain, print_json, say
     from builder.errors import Fault, GoldsmithError
     from builder.recipes.catalogue import read_recipe_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -172,7 +173,7 @@ class Client:
                     raise self._refusal(response, method, path)
                 yield response
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
             raise ApiUnreachable(
                 f"the Goldsmith API at {self.url} does not answer: {reason}",
                 hint="start it, or name another with --url or GOLDSMITH_URL",
