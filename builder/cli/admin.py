@@ -34,7 +34,7 @@ def migrate(json: Json = False) -> None:
 @app.command("create-key")
 def create_key(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Who will use it.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.", show_default=False)],
     save: Annotated[
         bool, typer.Option("--save", help="Put it into the client configuration with the URL; do not print it.")
     ] = False,

@@ -90,7 +90,10 @@ def _global_options_first(arguments: list[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *pending]
         elif argument in _GLOBAL_OPTIONS:
-            first += [argument, *[value for value in [next(pending, None)] if value is not None]]
+            value = next(pending, None)
+            if value is None:
+                return [argument]
+            first += [argument, value]
         elif argument.startswith(tuple(f"{option}=" for option in _GLOBAL_OPTIONS)):
             first.append(argument)
         else:

@@ -104,9 +104,8 @@ def test_a_followed_build_loses_and_repeats_no_line_when_the_connection_is_cut(a
 
 
 def test_following_gives_up_after_its_patience_and_says_how_to_go_on(api: Api) -> None:
-    with Client(f"http://127.0.0.1:{free_port()}", api.key) as client:
-        with pytest.raises(ApiUnreachable) as told:
-            list(client.follow("01jd3m5w8rk0q1v6y2x7z4n9bt", patience=0.3))
+    with Client(f"http://127.0.0.1:{free_port()}", api.key) as client, pytest.raises(ApiUnreachable) as told:
+        list(client.follow("01jd3m5w8rk0q1v6y2x7z4n9bt", patience=0.3))
     assert "goldsmith logs --follow 01jd3m5w8rk0q1v6y2x7z4n9bt" in str(told.value)
 
 
@@ -190,9 +189,12 @@ def test_a_redirect_does_not_carry_the_key_away() -> None:
         def away() -> RedirectResponse:
             return RedirectResponse(f"http://127.0.0.1:{thief_port}/")
 
-        with serving(redirecting) as port, Client(f"http://127.0.0.1:{port}", "gs_secret") as client:
-            with pytest.raises(AnswerUnexpected, match="307"):
-                client.builds()
+        with (
+            serving(redirecting) as port,
+            Client(f"http://127.0.0.1:{port}", "gs_secret") as client,
+            pytest.raises(AnswerUnexpected, match="307"),
+        ):
+            client.builds()
     assert seen == []
 
 

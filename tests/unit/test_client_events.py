@@ -1,5 +1,6 @@
 """Server-sent events are read as the WHATWG's rules say, however the network cuts them up."""
 
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ def events(*chunks: bytes) -> list[ServerSentEvent]:
 
 def cut(data: bytes, at: list[int]) -> Iterator[bytes]:
     places = [0, *sorted(place % (len(data) + 1) for place in at), len(data)]
-    return (data[start:end] for start, end in zip(places, places[1:], strict=False))
+    return (data[start:end] for start, end in itertools.pairwise(places))
 
 
 line_text = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=20)

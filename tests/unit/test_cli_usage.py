@@ -1,0 +1,211 @@
+"""The frame of the command line: help, exit codes, where options may stand, and what mistakes are answered with."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from builder import __version__
+from builder.cli.evidence import INVENTORY_TYPE
+from builder.cli.main import main
+from builder.cli.output import as_json, visible
+from builder.pipeline import build as build_stage
+from tests.unit.cli_server import WEB_RECIPE, free_port
+
+Output = pytest.CaptureFixture[str]
+COMMANDS = [
+    "build",
+    "builds",
+    "show",
+    "logs",
+    "cancel",
+    "recipes",
+    "provenance",
+    "verify",
+    "compare",
+    "recipe",
+    "admin",
+]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("GOLDSMITH_")]:
+        monkeypatch.delenv(name)
+
+
+def test_the_help_lists_every_command_and_the_exit_codes(capsys: Output) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"\n  {command} " in out
+    for code in ("0 done", "1 the command could not", "2 the answer is no", "64 wrong", "130 interrupted"):
+        assert code in " ".join(out.split())
+    assert "..." not in out.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "recipe validate", "admin migrate", "admin create-key"])
+def test_every_command_has_help(capsys: Output, command: str) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert f"Usage: goldsmith {command}" in capsys.readouterr().out
+
+
+def test_the_help_comes_at_once_and_loads_nothing_heavy() -> None:
+    loaded = "import sys; from builder.cli.main import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert time.monotonic() - started < 2, "0.2 s on an idle machine"
+    heavy = {"sigstore", "docker", "sqlalchemy", "httpx", "fastapi", "cryptography", "celery", "uvicorn"}
+    assert not heavy & set(ended.stderr.split())
+
+
+def test_no_command_of_a_client_loads_the_service() -> None:
+    modules = "builds, provenance, verifying, comparing, following, trusting, evidence, display, admin"
+    loaded = f"import sys; from builder.cli import {modules}; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not {"fastapi", "celery", "uvicorn", "builder.api", "builder.pipeline.build"} & set(ended.stdout.split())
+
+
+def test_the_version(capsys: Output) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"goldsmith {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("biuld web", "No such command 'biuld'"),
+        ("show", "Missing argument 'BUILD'"),
+        ("builds --limit many", "--limit"),
+        ("builds --limit 0", "--limit"),
+        ("builds --wrong", "No such option"),
+        ("recipes --url", "Option '--url' requires an argument"),
+        ("admin sample-database", "give one of the two"),
+        ("admin create-key", "Missing argument 'NAME'"),
+    ],
+)
+def test_wrong_usage_is_64_and_one_line_that_names_the_help(capsys: Output, line: str, told: str) -> None:
+    assert main(line.split()) == 64
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1
+    assert "--help`)" in err
+
+
+@pytest.mark.parametrize("line", ["", "recipe", "admin"])
+def test_a_group_without_a_command_shows_its_help(capsys: Output, line: str) -> None:
+    assert main(line.split()) == 64
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "joined"])
+def test_global_options_may_stand_before_and_behind_the_command(capsys: Output, place: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    line = {
+        "before": ["--url", url, "recipes"],
+        "behind": ["recipes", "--url", url],
+        "joined": ["recipes", f"--url={url}"],
+    }[place]
+    assert main(line) == 1
+    assert (
+        f"the Goldsmith API at {url} does not answer: Connection refused (start it, or name" in capsys.readouterr().err
+    )
+
+
+def test_a_failure_is_json_too_when_json_is_asked_for(capsys: Output) -> None:
+    assert main(["builds", "--json", "--url", f"http://127.0.0.1:{free_port()}"]) == 1
+    told = capsys.readouterr()
+    problem = json.loads(told.out)["problem"]
+    assert problem["type"] == "/problems/api-unreachable"
+    assert problem["retryable"] is True
+    assert told.err.startswith("goldsmith: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("verify web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        ("verify sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
+        ("verify host.example/web@sha256:abc", "'sha256:abc' is not a digest"),
+        ("provenance abc", "'abc' is not a digest"),
+        ("build nowhere.yaml", "cannot read nowhere.yaml: No such file or directory (check the path)"),
+        ("recipes --url host:80", "'host:80' is not the URL of an API (write it as http://HOST:PORT or https://HOST)"),
+        ("recipes --config nowhere.json", "nowhere.json cannot be read: No such file or directory (check the path)"),
+    ],
+)
+def test_a_typical_mistake_is_answered_with_what_why_and_the_way_out(capsys: Output, line: str, told: str) -> None:
+    assert main(line.split()) == 1
+    err = capsys.readouterr().err
+    assert f"goldsmith: {told}" in err
+    assert err.count("\n") == 1
+
+
+def test_faults_of_a_recipe_are_told_with_their_places(capsys: Output, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(WEB_RECIPE.replace("packages:", "pakages:").replace("golden/web", "Golden/Web"))
+    (tmp_path / "good.yaml").write_text(WEB_RECIPE)
+    assert main(["recipe", "validate", "bad.yaml", "good.yaml"]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[0] == "bad.yaml:6:3: spec.pakages: unknown key (did you mean 'packages'?)"
+    assert told.err.splitlines()[1].startswith("bad.yaml:7:")
+    assert "good.yaml: valid, web sha256:" in told.out
+    assert main(["recipe", "validate", "good.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["recipe", "validate", "bad.yaml", "good.yaml", "--json"]) == 1
+    first, second = json.loads(capsys.readouterr().out)["files"]
+    assert (first["valid"], second["valid"]) == (False, True)
+    assert (first["errors"][0]["line"], first["errors"][0]["column"]) == (6, 3)
+
+
+def test_a_file_that_is_not_yaml_has_a_place_too(capsys: Output, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("apiVersion: goldsmith/v1\nkind: [Image\n")
+    assert main(["recipe", "validate", "bad.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("bad.yaml:3:")
+
+
+def test_the_schema_is_printed(capsys: Output) -> None:
+    assert main(["recipe", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Goldsmith recipe"
+
+
+def test_colours_stay_out_of_terminals_that_want_none() -> None:
+    def shown(**environment: str) -> str:
+        near, far = os.openpty()
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        child = subprocess.Popen(
+            [sys.executable, "-c", "from builder.cli.output import say, state_text; say(state_text('failed'))"],
+            stdout=far,
+            env={**kept, "TERM": "xterm", **environment},
+            cwd=ROOT,
+        )
+        os.close(far)
+        child.wait(20)
+        out = os.read(near, 4096).decode()
+        os.close(near)
+        return out
+
+    assert shown() == "\x1b[31mfailed\x1b[0m\r\n"
+    assert shown(NO_COLOR="1") == "failed\r\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "a\rb", "a\nb", "\u202e", "\u2028", "\x00", "\ud800", "\x7f"])
+def test_what_a_terminal_might_act_on_is_written_out(text: str) -> None:
+    assert visible(text).isprintable()
+    assert visible(text) != text
+    assert all(" " <= c <= "~" for c in as_json(text))
+    assert json.loads(as_json(text)) == text
+
+
+def test_ordinary_text_is_left_as_it_is() -> None:
+    assert visible("déjà vu: 100 % [ok] :smile:") == "déjà vu: 100 % [ok] :smile:"
+
+
+def test_the_inventory_is_looked_for_under_the_type_it_is_published_as() -> None:
+    assert INVENTORY_TYPE == build_stage.INVENTORY_TYPE
