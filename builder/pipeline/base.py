@@ -49,15 +49,15 @@ class Base:
         return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
-def image_base(services: Services, spec: BaseSpec) -> Base:
+def image_base(services: Services, spec: BaseSpec, spool: Path) -> Base:
     """The base that a recipe names. Raises BaseNotReleased, or what the registry client raises."""
     if spec.recipe is not None:
-        return _released(services, spec.recipe)
+        return _released(services, spec.recipe, spool)
     assert spec.image is not None
-    return _foreign(services, spec.image)
+    return _foreign(services, spec.image, spool)
 
 
-def _released(services: Services, recipe: str) -> Base:
+def _released(services: Services, recipe: str, spool: Path) -> Base:
     with services.database.read() as session:
         release = session.scalars(
             select(Release).where(Release.recipe_name == recipe).order_by(Release.released_at.desc()).limit(1)
@@ -69,7 +69,7 @@ def _released(services: Services, recipe: str) -> Base:
             raise Broken(f"the release {release.build_id} of {recipe} has no inventory")
         inventory = attachments.content(session, found)
         repository, digest = services.released(release.repository), release.digest
-    with tempfile.NamedTemporaryFile(dir=services.spool) as file:
+    with tempfile.NamedTemporaryFile(dir=spool) as file:
         file.write(inventory)
         file.flush()
         with open_inventory(Path(file.name)) as (_, records):
@@ -80,9 +80,9 @@ def _released(services: Services, recipe: str) -> Base:
     return Base(str(repository.at(digest)), repository, digest, manifest, config, entries, foreign=False)
 
 
-def _foreign(services: Services, text: str) -> Base:
+def _foreign(services: Services, text: str, spool: Path) -> Base:
     reference = parse_reference(text)
-    with tempfile.TemporaryDirectory(dir=services.spool, prefix="base-") as work:
+    with tempfile.TemporaryDirectory(dir=spool, prefix="base-") as work:
         architecture = services.engine.architecture()
         image = services.registry.images.pull(reference, Path(work) / "layout", architecture=architecture)
         entries = flatten(_layers(image))

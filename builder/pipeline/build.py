@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from builder.pipeline.journal import StepScope
 from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import unstage
+from builder.pipeline.staging import spool_of, unstage
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
 from builder.store.schema import Build
@@ -41,11 +40,11 @@ class BuildStage:
         deadline = time.monotonic() + services.settings.build_seconds
         # A worker that died may have left a container of this build behind.
         services.engine.remove_leftovers(task.build.id)
-        with tempfile.TemporaryDirectory(dir=services.spool, prefix=f"{task.build.id}-") as work:
-            prepared = prepare(services, task, Path(work), deadline)
-            composed = self._build(task, prepared, Path(work), deadline)
+        with spool_of(services, task.build.id) as spool:
+            prepared = prepare(services, task, spool, deadline)
+            composed = self._build(task, prepared, spool, deadline)
             with task.journal.step("stage") as step:
-                self._stage(task, composed, prepared)
+                self._stage(task, composed, prepared, spool)
                 step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
         with task.journal.step("test") as step:
             results = self._test(task, composed.manifest_digest, deadline, step.log)
@@ -102,7 +101,7 @@ class BuildStage:
         ) as tree:
             return compose(task.recipe, tree, prepared.base, prepared.lock.base.architecture, spool)
 
-    def _stage(self, task: Task, composed: Composed, prepared: Prepared) -> None:
+    def _stage(self, task: Task, composed: Composed, prepared: Prepared, spool: Path) -> None:
         services, repository = self._services, task.recipe.spec.publish.repository
         inventory = composed.inventory.path.read_bytes()
         # Noted before the first byte is sent, so that whatever fails next, somebody knows what to remove.
@@ -115,7 +114,7 @@ class BuildStage:
         blobs = dict(composed.blobs)
         if prepared.base is not None:
             for layer in prepared.base.manifest.layers:
-                services.registry.images.copy_blob(prepared.base.repository, layer, target, services.spool)
+                services.registry.images.copy_blob(prepared.base.repository, layer, target, spool)
                 blobs.setdefault(layer.digest, b"")
         services.registry.images.push(target, composed.manifest, blobs)
 

@@ -40,7 +40,7 @@ def prepare(services: Services, task: Task, spool: Path, deadline: float) -> Pre
     base = task.recipe.spec.base
     if base.debian is not None:
         return _bootstrapped(services, task, base.debian, spool, deadline)
-    return _on_image(services, task, base)
+    return _on_image(services, task, base, spool)
 
 
 def _bootstrapped(services: Services, task: Task, debian: DebianBase, spool: Path, deadline: float) -> Prepared:
@@ -78,10 +78,10 @@ def _bootstrapped(services: Services, task: Task, debian: DebianBase, spool: Pat
     return Prepared(image, None, _lock(task, base, Resolved(added, whole.newest), archives, 0))
 
 
-def _on_image(services: Services, task: Task, spec: BaseSpec) -> Prepared:
+def _on_image(services: Services, task: Task, spec: BaseSpec, spool: Path) -> Prepared:
     packages = task.recipe.spec.packages
     with task.journal.step("base") as step:
-        base = image_base(services, spec)
+        base = image_base(services, spec, spool)
         engine_image = services.engine.pull(base.reference)
         step.summary = base.reference
     with task.journal.step("resolve") as step:

@@ -18,7 +18,7 @@ from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
 from builder.pipeline.provenance import provenance
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task, Unfinished
-from builder.pipeline.staging import unstage
+from builder.pipeline.staging import spool_of, unstage
 from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
 from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
@@ -77,7 +77,8 @@ class ReleaseStage:
             step.summary = f"as {signed.identity}, log index {signed.log_index}{mark}"
         task.watch.check()
         with task.journal.step("publish") as step:
-            services.registry.images.copy(source, image.digest, target, spool_dir=services.spool)
+            with spool_of(services, task.build.id) as spool:
+                services.registry.images.copy(source, image.digest, target, spool_dir=spool)
             referrers = self._attach(task, image, target, signed)
             step.summary = f"{target}@{image.digest}, {len(referrers)} referrers"
         evidence = ReleaseEvidence(

@@ -1,9 +1,17 @@
-"""Staging: where an image waits by digest until it may be released, and how it leaves without a trace."""
+"""What a build keeps outside the database while it runs, in the registry and on disk, and how it leaves no trace."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from builder.pipeline.services import Services
 from builder.store import builds
+from builder.store.builds import BuildUnknown
+from builder.store.states import State
 
 
 def unstage(services: Services, build_id: str) -> None:
@@ -18,3 +26,25 @@ def unstage(services: Services, build_id: str) -> None:
         services.registry.manifests.delete(services.staging(repository).at(digest))
     with services.database.write() as session:
         builds.get(session, build_id).staging_repository = None
+
+
+@contextmanager
+def spool_of(services: Services, build_id: str) -> Iterator[Path]:
+    """A build's own directory for large temporary files, empty at the start and gone at the end.
+
+    Also removes those of builds that have ended: a worker that was killed could not.
+    """
+    for path in services.spool.iterdir():
+        owner = path.name.partition("-")[0]
+        if owner == build_id or _has_ended(services, owner):
+            shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=services.spool, prefix=f"{build_id}-") as work:
+        yield Path(work)
+
+
+def _has_ended(services: Services, build_id: str) -> bool:
+    with services.database.read() as session:
+        try:
+            return State(builds.get(session, build_id).state).final
+        except BuildUnknown:
+            return True

@@ -147,11 +147,16 @@ def test_the_commands_that_the_summary_prints_work(goldsmith: Goldsmith, web: Re
     container = goldsmith.engine.containers.run(web.reference, detach=True)
     try:
         assert goldsmith.run("compare", container.id, web.reference).returncode == 0
-        container.exec_run(["sh", "-c", "echo 'tampered' > /tmp/x; true"], user="0")
-        container.exec_run(["sh", "-c", "echo evil >> /usr/sbin/nginx; echo x > /etc/cron.d/x"], user="0")
-        drifted = goldsmith.run("compare", container.id, web.reference, check=False)
+        change = "echo evil >> /etc/nginx/nginx.conf; touch /usr/sbin/added; rm /srv/www/index.html"
+        assert container.exec_run(["sh", "-c", change], user="0").exit_code == 0
+        drifted = goldsmith.run("compare", container.id, web.reference, "--json", check=False)
         assert drifted.returncode == 2
-        assert "/usr/sbin/nginx" in drifted.stdout
+        found = {one["path"]: one["kinds"] for one in json.loads(drifted.stdout)["drift"]}
+        assert found == {
+            "/etc/nginx/nginx.conf": ["content"],
+            "/srv/www/index.html": ["removed"],
+            "/usr/sbin/added": ["added"],
+        }
     finally:
         container.remove(force=True)
 
