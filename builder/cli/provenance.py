@@ -74,12 +74,19 @@ def verify(
 ) -> None:
     """Verify the signed provenance of an image. Every check must hold."""
     from builder.cli.output import print_json
+    from builder.cli.problems import tell_error
     from builder.cli.verifying import verification_data, verify_image
+    from builder.registry.errors import DigestMismatch
 
     invocation = invocation_of(context)
-    with evidence_of(invocation, image, docker_config) as evidence:
-        trust = trusted(invocation, Choice(trusted_root, identity, issuer))
-        verification = verify_image(evidence, trust)
+    try:
+        with evidence_of(invocation, image, docker_config) as evidence:
+            trust = trusted(invocation, Choice(trusted_root, identity, issuer))
+            verification = verify_image(evidence, trust)
+    except DigestMismatch as error:
+        # Not a failure to look: the registry holds something else under this digest.
+        tell_error(error, machine=json)
+        raise typer.Exit(exits.REFUSED) from error
     if json:
         print_json(verification_data(verification))
     else:
