@@ -48,7 +48,7 @@ class Catalogue:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}"
-            raise RecipeUnknown(f"no recipe is named {name!r}", hint=hint)
+            raise RecipeUnknown(f"no recipe is named {name[:63]!r}", hint=hint)
         path = self._directory / f"{name}.yaml"
         recipe = read_recipe_file(path)
         if recipe.metadata.name != name:
@@ -94,7 +94,10 @@ def _embedded(file: File, directory: Path, index: int, source: str) -> File:
         return file
     field = f"spec.files[{index}].source"
     root = directory.resolve()
-    target = (root / file.source).resolve()
+    try:
+        target = (root / file.source).resolve()
+    except RuntimeError as error:  # pathlib's word for links in a circle, before Python 3.13
+        raise _refused(source, field, f"{file.source!r} is a link to itself", "name a file") from error
     if not target.is_relative_to(root):
         raise _refused(
             source, field, f"{file.source!r} leads out of the recipe's directory", "keep it beside the recipe"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -24,6 +25,8 @@ Path = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]{1,17}")
+# What an escape can put into a text although no text can hold it: half of a surrogate pair.
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("null", "Null", "NULL", "~", "")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -82,7 +85,7 @@ def parse(text: str | bytes, *, source: str = "recipe") -> Document:
 def _refuse_hidden_content(text: str, source: str) -> None:
     documents = 0
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in _events(text, source):
         assert event.start_mark is not None
         place = (event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -90,6 +93,10 @@ def _refuse_hidden_content(text: str, source: str) -> None:
         tag = getattr(event, "tag", None)
         if tag:
             raise _invalid(source, f"the tag {tag!r} is not allowed", *place, hint="remove it")
+        if _SURROGATES.search(getattr(event, "value", None) or ""):
+            raise _invalid(
+                source, "half a surrogate pair is not a character", *place, hint="write the character itself"
+            )
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -97,6 +104,22 @@ def _refuse_hidden_content(text: str, source: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise _invalid(source, f"nested deeper than {MAX_DEPTH} levels", *place)
+
+
+def _events(text: str, source: str) -> Iterator[yaml.Event]:
+    loader = yaml.SafeLoader(text)
+    while True:
+        try:
+            event = loader.get_event()  # type: ignore[no-untyped-call]
+        except (ValueError, OverflowError) as error:
+            # PyYAML hands the number of a "\\U…" escape to chr() as it stands.
+            mark = loader.get_mark()
+            raise _invalid(
+                source, "an escape is not a character", mark.line + 1, mark.column + 1, hint="the last is U+10FFFF"
+            ) from error
+        if event is None:
+            return
+        yield event
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import re
 from typing import Annotated, Literal, Self
@@ -32,14 +33,34 @@ class Strict(BaseModel):
 
 
 def _no_control_characters(value: str) -> str:
-    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", value):
         raise ValueError("control characters are not allowed")
     return value
 
 
 def _clean_path(value: str) -> str:
-    if ".." in value.split("/") or "//" in value or (value != "/" and value.endswith("/")):
-        raise ValueError("write the path plainly: absolute, without '..', '//' or a slash at its end")
+    if {".", ".."} & set(value.split("/")) or "//" in value or (value != "/" and value.endswith("/")):
+        raise ValueError("write the path plainly: absolute, without '.', '..', '//' or a slash at its end")
+    return value
+
+
+def _no_colon(value: str) -> str:
+    if ":" in value:
+        raise ValueError("':' separates the fields of passwd(5): no path in it may hold one")
+    return value
+
+
+def _port_exists(value: str) -> str:
+    if int(value.partition("/")[0]) > 65535:
+        raise ValueError("a port is at most 65535")
+    return value
+
+
+def _base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except ValueError as error:
+        raise ValueError(f"not base64: {error}") from error
     return value
 
 
@@ -53,10 +74,16 @@ Account = Annotated[str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0
 Owner = Annotated[
     str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?$")
 ]
-# Debian policy 5.6.7 (names) and 5.6.12 (versions). The first character can never be a dash: no option injection.
-PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+(=[0-9][A-Za-z0-9.+:~-]*)?$")]
+NumericOwner = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}(:[0-9]{1,10})?$")]
+# Debian policy 5.6.7 (names) and 5.6.12 (versions). The first character can never be a dash, which would make an option
+# of it, nor the last one, which apt-get takes for "remove".
+PackageName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*[a-z0-9+.](=[0-9]([A-Za-z0-9.+:~-]*[A-Za-z0-9.~])?)?$")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
-PortSpec = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(/(tcp|udp|sctp))?$")]
+PortSpec = Annotated[
+    str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(/(tcp|udp|sctp))?$"), AfterValidator(_port_exists)
+]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 Arguments = Annotated[list[Text], Field(min_length=1, max_length=256)]
 ImageDigestReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}$")]
@@ -91,9 +118,10 @@ class File(Strict):
 
     path: AbsolutePath
     content: Annotated[str, StringConstraints(max_length=131072)] | None = Field(default=None, description="The text.")
-    content_base64: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=180000)] | None = (
-        Field(default=None, description="The bytes, in base64.")
-    )
+    content_base64: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=180000), AfterValidator(_base64)]
+        | None
+    ) = Field(default=None, description="The bytes, in base64.")
     source: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._][A-Za-z0-9._/+-]*$")] | None = Field(
         default=None, description="A file beside the recipe, relative to it."
     )
@@ -106,6 +134,8 @@ class File(Strict):
             raise ValueError("give exactly one of 'content', 'contentBase64' and 'source'")
         if self.source is not None and ".." in self.source.split("/"):
             raise ValueError("'source' must stay beside the recipe: '..' is not allowed")
+        if self.path == "/":
+            raise ValueError("'/' is not a file")
         return self
 
 
@@ -115,8 +145,8 @@ class User(Strict):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
     uid: Annotated[int, Field(ge=1, le=4294967293)]
     gid: Annotated[int, Field(ge=1, le=4294967293)] | None = Field(default=None, description="The uid when not given.")
-    home: AbsolutePath = "/nonexistent"
-    shell: AbsolutePath = "/usr/sbin/nologin"
+    home: Annotated[AbsolutePath, AfterValidator(_no_colon)] = "/nonexistent"
+    shell: Annotated[AbsolutePath, AfterValidator(_no_colon)] = "/usr/sbin/nologin"
 
 
 class Shell(Strict):
@@ -154,8 +184,10 @@ class Output(Strict):
         if self.matches is not None:
             try:
                 re.compile(self.matches)
-            except re.error as error:
+            except (re.error, OverflowError) as error:
                 raise ValueError(f"'matches' is not a regular expression: {error}") from error
+            except RecursionError as error:
+                raise ValueError("'matches' is nested too deeply") from error
         return self
 
 
@@ -173,7 +205,7 @@ class FileTest(Strict):
 
     file: AbsolutePath
     exists: bool = True
-    owner: Owner | None = Field(default=None, description="Numeric: uid or uid:gid.")
+    owner: NumericOwner | None = Field(default=None, description="Numeric: uid or uid:gid.")
     mode: Mode | None = None
     contains: Text | None = None
 
@@ -187,7 +219,7 @@ class PortTest(Strict):
 
 class HttpRequest(Strict):
     port: Port
-    path: Annotated[str, StringConstraints(pattern=r"^/[^\s]*$", max_length=2048)] = "/"
+    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=2048)] = "/"
     status: Annotated[int, Field(ge=100, le=599)] = 200
     contains: Text | None = None
     within_seconds: Annotated[int, Field(ge=1, le=300)] = 30

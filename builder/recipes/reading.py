@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from typing import Any, get_args
 
 import rfc8785
@@ -15,8 +16,10 @@ from builder.recipes.document import Document, Path, RecipeInvalid, parse
 from builder.recipes.model import Recipe
 
 _MAX_FAULTS = 20
-# A union's member stands in Pydantic's locations by its tag; the writer never wrote that.
-_TAGS = ("test:", "step:")
+# Lists of unions: after the index of an item Pydantic's locations name the member by its tag, which nobody wrote.
+_UNIONS = ("tests", "run")
+# Where YAML and JSON disagree about a character in quotes: a line break there, text here, or not allowed at all.
+_ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def read_recipe(text: str | bytes, *, source: str = "recipe") -> Recipe:
@@ -26,7 +29,14 @@ def read_recipe(text: str | bytes, *, source: str = "recipe") -> Recipe:
 
 def recipe_from_data(data: Any, *, source: str = "recipe") -> Recipe:
     """Validate a recipe that came as JSON inside a request; it goes through the same limits as text."""
-    return read_recipe(json.dumps(data, indent=1, ensure_ascii=False), source=source)
+    try:
+        text = json.dumps(data, indent=1, ensure_ascii=False)
+    except RecursionError as error:
+        raise RecipeInvalid(f"{source}: nested too deeply", errors=[Fault(message="nested too deeply")]) from error
+    except ValueError as error:  # of an integer with thousands of digits
+        fault = Fault(message="a number is too long", hint="write it as a text, in quotes")
+        raise RecipeInvalid(f"{source}: {fault}", errors=[fault]) from error
+    return read_recipe(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text), source=source)
 
 
 def validate(document: Document, *, source: str) -> Recipe:
@@ -51,12 +61,22 @@ def recipe_digest(recipe: Recipe) -> str:
 def _faults(error: ValidationError, document: Document) -> list[Fault]:
     faults: dict[tuple[Path, str], Fault] = {}
     for entry in error.errors(include_url=False, include_context=True):
-        path = tuple(part for part in entry["loc"] if not str(part).startswith(_TAGS))
+        path = _written(entry["loc"], document)
         message, hint = _explain(entry, path)
         line, column = document.place(path)
         key = (path, message)
         faults.setdefault(key, Fault(message=message, field=_dotted(path), line=line, column=column, hint=hint))
     return sorted(faults.values(), key=lambda fault: (fault.line or 0, fault.column or 0))
+
+
+def _written(location: Path, document: Document) -> Path:
+    """A location as the writer knows it: without the tags of unions, and without the mark of a mapping's key."""
+    path = tuple(part for index, part in enumerate(location) if not _is_tag(location, index))
+    return path[:-1] if path and path[-1] == "[key]" and path not in document.places else path
+
+
+def _is_tag(location: Path, index: int) -> bool:
+    return index >= 2 and location[index - 2] in _UNIONS and isinstance(location[index - 1], int)
 
 
 def _explain(entry: Any, path: Path) -> tuple[str, str | None]:
@@ -98,10 +118,10 @@ def _pattern_hint(path: Path) -> str | None:
 def _allowed_keys(location: Path) -> list[str]:
     """The keys that the model at a location takes; tags in it name the members of unions."""
     annotation: Any = Recipe
-    for part in location:
+    for index, part in enumerate(location):
         if isinstance(part, int):
             continue
-        annotation = _tagged(annotation, part) if part.startswith(_TAGS) else _field(annotation, part)
+        annotation = _tagged(annotation, part) if _is_tag(location, index) else _field(annotation, part)
     models = [kind for kind in _flattened(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return [field.alias or name for model in models[:1] for name, field in model.model_fields.items()]
 
