@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import docker.errors
 import requests
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.text import Text
 
 from builder.cli.evidence import Evidence
@@ -194,7 +194,10 @@ def _expectations(verification: Verification) -> list[Expectation]:
     """Where the recipe says that containers write: from what was signed, so nobody can widen it afterwards."""
     assert verification.provenance is not None, "only what verified is compared with"
     recipe = verification.provenance.build_definition.external_parameters.get("recipe")
-    signed = _SignedRecipe.model_validate(recipe)
+    try:
+        signed = _SignedRecipe.model_validate(recipe)
+    except ValidationError as error:
+        raise NotCompared(f"the recipe in the provenance of {verification.image} cannot be read") from error
     return [
         Expectation(path.strip("/") + "/**", "the recipe says that containers write here")
         for path in signed.spec.runtime.writable

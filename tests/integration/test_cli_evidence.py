@@ -35,7 +35,7 @@ from tests.integration.sandbox_server import Sandbox, running_sandbox
 from tests.unit.cli_server import WEB_RECIPE, Api, free_port, running_api
 
 Output = pytest.CaptureFixture[str]
-RECIPE = read_recipe(WEB_RECIPE)
+RECIPE = read_recipe(WEB_RECIPE + "  runtime: {writable: [/var/cache/tool]}\n")
 RECIPE_DATA = RECIPE.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 BUILDER_ID = "https://goldsmith.example/builder"
 
@@ -425,6 +425,16 @@ def test_a_changed_container_has_drifted_and_each_change_is_told(
     assert told["verification"]["verified"] is True
 
 
+def test_what_is_written_where_the_signed_recipe_says_so_is_expected(
+    golden: Golden, container: str, engine: docker.DockerClient, capsys: Output
+) -> None:
+    engine.containers.get(container).put_archive("/", archive({"var/cache/tool/page": b"x"}))
+    main(["compare", container, golden.reference, *golden.trust(), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    reasons = {one["path"]: one["expected"] for one in told["expected"]}
+    assert reasons["/var/cache/tool/page"] == "the recipe says that containers write here"
+
+
 def test_what_is_mounted_over_the_image_is_said_not_to_be_compared(
     golden: Golden, engine: docker.DockerClient, container: str, capsys: Output
 ) -> None:
@@ -441,6 +451,20 @@ def test_a_digest_alone_compares_with_what_the_api_has(
 ) -> None:
     assert main(["compare", container, golden.image.digest, *golden.trust()]) == 0
     assert "expected changes only" in capsys.readouterr().out
+
+
+def test_an_inventory_of_the_api_that_is_not_the_signed_one_is_not_used(
+    golden: Golden, asked: Api, publisher: Publisher, container: str, capsys: Output
+) -> None:
+    worker = asked.worker(asked.newest("web"))
+    worker.attach(Kind.INVENTORY, INVENTORY_TYPE, publisher.image("swapped-in-the-api").inventory)
+    try:
+        assert main(["compare", container, golden.image.digest, *golden.trust()]) == 1
+    finally:
+        worker.attach(Kind.INVENTORY, INVENTORY_TYPE, golden.inventory)
+    told = capsys.readouterr()
+    assert f"where the provenance names {digest_of(golden.inventory)}" in told.err
+    assert "identical" not in told.out
 
 
 def test_another_image_than_the_containers_is_drift_and_said(
