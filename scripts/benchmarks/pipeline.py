@@ -130,7 +130,8 @@ class _ByHand:
         (context / "Dockerfile").write_text(
             "FROM hand-base\n"
             "RUN apt-get update && apt-get install -y --no-install-recommends nginx-light"
-            " && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --no-create-home web\n"
+            " && rm -rf /var/lib/apt/lists/*"
+            " && echo web:x:10001:10001::/nonexistent:/usr/sbin/nologin >>/etc/passwd && echo web:x:10001: >>/etc/group\n"
             "COPY nginx.conf /etc/nginx/nginx.conf\nCOPY index.html /srv/www/index.html\n"
             "RUN find / -xdev -perm /6000 -type f -exec chmod ug-s {} +\n"
             "USER 10001:10001\nEXPOSE 8080\n"
