@@ -17,14 +17,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import Fault, ProgramFailed, Rejected, Unavailable
+from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
 from builder.locking import exclusive
 from builder.planning.debs import DebStore, control_of, field, made_at
 from builder.planning.lock import LockedArchive, LockedPackage
 from builder.planning.mirrors import Mirrors
 from builder.process import Completed, run
 
-_URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+_URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>[^\s/]+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
 _UPDATE_SECONDS = 180
 _FETCH_SECONDS = 900
 
@@ -47,6 +47,7 @@ APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
 APT::Get::Assume-Yes "true";
+APT::Cmd::Pattern-Only "true";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::ForceHash "sha256";
@@ -140,10 +141,10 @@ class AptArchive:
     def _update(self) -> None:
         for part in ("lists/partial", "cache", "state", "archives/partial", "log"):
             (self._root / part).mkdir(parents=True, exist_ok=True)
-        (self._root / "sources.list").write_text(self._sources)
+        (self._root / "sources.list").write_text(self._sources, "utf-8")
         (self._root / "empty-status").touch()
         try:
-            self._apt("update", "--error-on=any", timeout=_UPDATE_SECONDS)
+            done = self._apt("update", "--error-on=any", timeout=_UPDATE_SECONDS)
         except ProgramFailed as error:
             if "does not have a Release file" in error.stderr_tail or "404" in error.stderr_tail:
                 raise SuiteUnknown(
@@ -154,6 +155,14 @@ class AptArchive:
                 f"the indexes of {self._suite} could not be fetched: {_last_error(error.stderr_tail)}",
                 hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
             ) from error
+        missing = re.search(
+            rf"repository '\S+ {re.escape(self._suite)} InRelease' doesn't have the component '([^']+)'",
+            done.stderr.decode("utf-8", "replace"),
+        )
+        if missing:
+            raise SuiteUnknown(
+                f"the suite {self._suite!r} has no component {missing[1]!r}", hint="see spec.base.debian.components"
+            )
 
     def _archives(self) -> tuple[LockedArchive, ...]:
         archives = []
@@ -179,6 +188,8 @@ class AptArchive:
             match = _URI.match(line)
             if match:
                 planned.append((match["file"], int(match["size"]), match["sha256"]))
+            elif line.startswith("'"):
+                raise Broken(f"apt plans a download that cannot be locked: {line[:300]}")
         return planned
 
     def _fetch(self, packages: Sequence[str], planned: list[tuple[str, int, str]], work: Path, status: Path) -> None:
@@ -217,10 +228,8 @@ class AptArchive:
     def _told(self, error: ProgramFailed, packages: Sequence[str]) -> Rejected:
         """apt's complaint in the terms of the recipe."""
         text = error.stderr_tail
-        unknown = re.findall(
-            r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate", text
-        )
-        names = sorted({first or second for first, second in unknown})
+        names = sorted(set(re.findall(r"Unable to locate package (\S+)", text)))
+        virtual = sorted(set(re.findall(r"Package '?([^\s']+)'? has no installation candidate", text)))
         versions = re.findall(r"Version '([^']+)' for '([^']+)' was not found", text)
         faults = [
             Fault(
@@ -229,7 +238,16 @@ class AptArchive:
                 hint=self._nearest(name),
             )
             for name in names
-        ] + [
+        ]
+        faults += [
+            Fault(
+                message=f"{name!r} is no package of {self._suite}, only a name that packages provide or mention",
+                field=_field_of(name, packages),
+                hint="name one of those packages",
+            )
+            for name in virtual
+        ]
+        faults += [
             Fault(
                 message=f"{name} has no version {version} in {self._suite}",
                 field=_field_of(f"{name}={version}", packages),

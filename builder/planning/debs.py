@@ -8,16 +8,22 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from builder.errors import Broken, Rejected
+from builder.errors import Broken, ProgramFailed, Rejected, Unavailable
 from builder.planning.lock import LockedPackage
 from builder.process import run
 
 _AR_MAGIC = b"!<arch>\n"
+_AR_HEADER_END = b"`\n"
 
 
 class MaterialCorrupt(Broken):
     slug = "material-corrupt"
     title = "A package is not what its index says"
+
+
+class MaterialMissing(Unavailable):
+    slug = "material-missing"
+    title = "A package that was locked is not kept any more"
 
 
 class PackageUnreadable(Rejected):
@@ -51,21 +57,26 @@ class DebStore:
             temporary.unlink(missing_ok=True)
 
     def verified(self, package: LockedPackage) -> Path:
-        """The file of a locked package, its digest checked anew. Raises MaterialCorrupt."""
-        path = self.path(package.sha256)
-        self._verify(path, package.sha256, f"{package.name} {package.version}")
+        """The file of a locked package, its digest checked anew. Raises MaterialCorrupt or MaterialMissing."""
+        path, name = self.path(package.sha256), f"{package.name} {package.version}"
+        if not path.exists():
+            raise MaterialMissing(f"{name} is not kept any more", hint="build again: it is then fetched anew")
+        self._verify(path, package.sha256, name, hint=f"remove {path}, and build again")
         return path
 
-    def _verify(self, path: Path, sha256: str, name: str) -> None:
+    def _verify(self, path: Path, sha256: str, name: str, hint: str | None = None) -> None:
         with path.open("rb") as stream:
             actual = hashlib.file_digest(stream, "sha256").hexdigest()
         if actual != sha256:
-            raise MaterialCorrupt(f"{name} has sha256 {actual}; the index says {sha256}", hint="remove the file")
+            raise MaterialCorrupt(f"{name} has sha256 {actual}; the index says {sha256}", hint=hint)
 
 
 def control_of(path: Path) -> str:
     """The control fields of a package, as text. Raises PackageUnreadable."""
-    return run(["dpkg-deb", "--field", path], timeout=30).stdout.decode("utf-8", "replace")
+    try:
+        return run(["dpkg-deb", "--field", path], timeout=30).stdout.decode("utf-8", "replace")
+    except ProgramFailed as error:
+        raise PackageUnreadable(f"{path.name} is not a Debian package: {error.stderr_tail}") from error
 
 
 def made_at(path: Path) -> int:
@@ -73,12 +84,10 @@ def made_at(path: Path) -> int:
     takes from the changelog. Raises PackageUnreadable."""
     with path.open("rb") as stream:
         head = stream.read(68)
-    try:
-        if not head.startswith(_AR_MAGIC):
-            raise ValueError
-        return int(head[24:36])
-    except ValueError as error:
-        raise PackageUnreadable(f"{path.name} is not a Debian package") from error
+    time = head[24:36].rstrip(b" ")
+    if not (head.startswith(_AR_MAGIC) and head.endswith(_AR_HEADER_END) and time.isdigit()):
+        raise PackageUnreadable(f"{path.name} is not a Debian package")
+    return int(time)
 
 
 def field(control: str, name: str) -> str:

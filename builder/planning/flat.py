@@ -14,7 +14,7 @@ from builder.planning.lock import LockedPackage
 def write_flat_archive(directory: Path, packages: Iterable[LockedPackage], debs: DebStore) -> None:
     """Fill `directory` with the packages and a Packages index (deb822, as apt reads it from `deb … ./`).
 
-    Each file's digest is checked on the way. Raises MaterialCorrupt.
+    Each file's digest is checked on the way. Raises MaterialCorrupt, MaterialMissing or PackageUnreadable.
     """
     stanzas = []
     for package in packages:
@@ -27,4 +27,4 @@ def write_flat_archive(directory: Path, packages: Iterable[LockedPackage], debs:
         stanzas.append(
             f"{control_of(source).rstrip()}\nFilename: ./{name}\nSize: {package.size}\nSHA256: {package.sha256}\n"
         )
-    (directory / "Packages").write_text("\n".join(stanzas))
+    (directory / "Packages").write_text("\n".join(stanzas), "utf-8")

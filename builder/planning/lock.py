@@ -23,8 +23,8 @@ class LockedPackage(_Part):
 
     @property
     def purl(self) -> str:
-        """A package URL of type deb (purl-spec). Epoch's colon and the like are percent-encoded."""
-        version = quote(self.version, safe="~.-")
+        """A package URL of type deb (purl-spec), in its canonical form: of a version only the `+` is encoded."""
+        version = quote(self.version, safe=":~.-")
         return f"pkg:deb/debian/{quote(self.name, safe='.-')}@{version}?arch={self.architecture}"
 
 
