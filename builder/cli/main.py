@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,10 @@ provenance.add_to(app)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; the answer is the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A locale without our characters must not end a command half way.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = _global_options_first(list(sys.argv[1:] if arguments is None else arguments))
     try:
         ended = app(args=given, prog_name="goldsmith", standalone_mode=False)

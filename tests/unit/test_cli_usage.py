@@ -195,6 +195,26 @@ def test_colours_stay_out_of_terminals_that_want_none() -> None:
     assert shown(NO_COLOR="1") == "failed\r\n"
 
 
+def test_a_locale_without_our_characters_ends_no_command() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "builder.cli", "recipe", "validate", "nowhere\u2026.yaml"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert r"cannot read nowhere\u2026.yaml: No such file" in ended.stderr
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    line = f"{sys.executable} -m builder.cli recipe schema | head -c 1"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.stdout == "{"
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "a\rb", "a\nb", "\u202e", "\u2028", "\x00", "\ud800", "\x7f"])
 def test_what_a_terminal_might_act_on_is_written_out(text: str) -> None:
     assert visible(text).isprintable()
