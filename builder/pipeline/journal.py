@@ -8,14 +8,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from builder.errors import GoldsmithError, Rejected
+from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.store import builds
 from builder.store import journal as rows
 from builder.store.builds import Claim
 from builder.store.database import Database
 
 # Terminal control sequences (ECMA-48 CSI and OSC) and what else is not text: a log is shown to people.
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class LogTooLong(Rejected):
@@ -36,7 +39,10 @@ class StepScope:
 
 
 class Journal:
-    """Buffers lines; `flush` writes them. `limit` is in characters for the whole stage."""
+    """Buffers lines; `flush` writes them. `limit` is in characters for the whole stage.
+
+    Whoever has lost the claim writes nothing any more: another worker's steps and lines are not mixed with ours.
+    """
 
     def __init__(self, database: Database, claim: Claim, limit: int) -> None:
         self._database = database
@@ -48,9 +54,10 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[StepScope]:
-        """A named, timed step; an exception that leaves it marks it failed and is written to the log."""
+        """A named, timed step; an exception that leaves it marks it failed and is written to the log. Raises LeaseLost."""
         scope = StepScope(self, name)
         with self._database.write() as session:
+            builds.held_build(session, self._claim)
             step_id = rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
         state = "done"
         try:
@@ -63,7 +70,7 @@ class Journal:
         finally:
             self.flush()
             with self._database.write() as session:
-                rows.finish_step(session, step_id, state, scope.summary)
+                rows.finish_step(session, step_id, state, printable(scope.summary))
 
     def add(self, step: str, text: str) -> None:
         """Raises LogTooLong when the stage has said enough."""
@@ -78,8 +85,13 @@ class Journal:
             with self._lock:
                 lines, self._lines = self._lines, []
             if lines:
-                with self._database.write() as session:
-                    rows.append_log(session, self._claim.build_id, lines)
+                try:
+                    with self._database.write() as session:
+                        rows.append_log(session, self._claim.build_id, lines, token=self._claim.token)
+                except Unavailable:
+                    with self._lock:
+                        self._lines[:0] = lines
+                    raise
 
     def _append(self, step: str, text: str) -> None:
         now = time.time()

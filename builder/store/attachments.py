@@ -6,6 +6,7 @@ import hashlib
 from enum import StrEnum
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from builder.store.schema import Attachment, Blob, Release
@@ -22,9 +23,9 @@ class Kind(StrEnum):
 def put_blob(session: Session, content: bytes) -> str:
     """Keep bytes; the same bytes are kept once."""
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
-    if session.get(Blob, digest) is None:
-        session.add(Blob(digest=digest, content=content))
-        session.flush()
+    # Another build may keep the same bytes at the same moment.
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(insert(Blob).values(digest=digest, content=content).on_conflict_do_nothing())
     return digest
 
 

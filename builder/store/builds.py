@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from builder.store.states import (
 )
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID = re.compile("[0-9a-z]{26}")
 
 
 class BuildUnknown(Rejected):
@@ -104,20 +106,26 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
     return build
 
 
-def get(session: Session, build_id: str) -> Build:
-    build = session.get(Build, build_id)
+def get(session: Session, build_id: str, *, lock: bool = False) -> Build:
+    """Raises BuildUnknown. `lock` holds the row until the transaction ends, so that what is read of it stays true."""
+    # Whatever cannot be an id is not asked for: PostgreSQL, for one, knows no text with a NUL.
+    build = session.get(Build, build_id, with_for_update=lock or None) if _ID.fullmatch(build_id) else None
     if build is None:
         raise BuildUnknown(f"there is no build {build_id[:40]!r}", hint="`goldsmith builds` lists them")
     return build
 
 
 def running_build_of(session: Session, recipe_digest: str) -> Build | None:
-    """A build of the same recipe that has not ended yet: whoever needs its image can wait for it."""
+    """A build of the same recipe that has not ended yet: whoever needs its image can wait for it.
+
+    It is locked, so that it cannot end, and tell whoever waits, before the caller's own build is there to be told.
+    """
     return session.scalars(
         select(Build)
         .where(Build.recipe_digest == recipe_digest, Build.state.not_in(FINAL), Build.cancel_requested.is_(False))
         .order_by(Build.created_at)
         .limit(1)
+        .with_for_update()
     ).first()
 
 
@@ -187,7 +195,7 @@ def end(session: Session, build: Build, state: State, problem: Problem) -> None:
 
 def request_cancel(session: Session, build_id: str) -> Build:
     """Ask for an end. A build that no worker holds ends at once; a held one when its worker notices (seconds)."""
-    build = get(session, build_id)
+    build = get(session, build_id, lock=True)
     if State(build.state).final:
         raise AlreadyFinal(f"build {build_id} is already {build.state}")
     build.cancel_requested = True

@@ -9,13 +9,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from builder.errors import SettingsInvalid, Unavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 
 
 class DatabaseUnavailable(Unavailable):
@@ -46,9 +47,12 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session on one snapshot; nothing written in it is kept."""
-        with _translated(), self._engine.connect() as connection, Session(connection) as session:
-            yield session
-            session.rollback()
+        with _translated(), self._engine.connect() as connection:
+            # SQLite has nothing else; PostgreSQL would look anew at each statement.
+            reading = connection if self._sqlite else connection.execution_options(isolation_level="REPEATABLE READ")
+            with Session(reading) as session:
+                yield session
+                session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -59,11 +63,13 @@ class Database:
                 yield session
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema up to a revision."""
+        """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with _translated(), self._engine.connect() as connection:
             writing = connection.execution_options(goldsmith_write=True)
+            if not self._sqlite:
+                writing.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config.attributes["connection"] = writing
             command.upgrade(config, revision)
             writing.commit()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from builder.store.schema import LogLine, Step
+from builder.store.schema import Build, LogLine, Step
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,11 @@ def begin_step(session: Session, build_id: str, attempt: int, name: str) -> int:
 
 
 def finish_step(session: Session, step_id: int, state: str, summary: str) -> None:
+    """A step that was called lost in the meantime stays so."""
     session.execute(
-        update(Step).where(Step.id == step_id).values(state=state, finished_at=time.time(), summary=summary)
+        update(Step)
+        .where(Step.id == step_id, Step.state == "running")
+        .values(state=state, finished_at=time.time(), summary=summary)
     )
 
 
@@ -47,13 +50,18 @@ def steps_of(session: Session, build_id: str) -> list[Step]:
     return list(session.scalars(select(Step).where(Step.build_id == build_id).order_by(Step.id)))
 
 
-def append_log(session: Session, build_id: str, lines: Sequence[Line]) -> None:
-    """Number and keep lines. Must run in a write transaction: numbers have no gaps."""
+def append_log(session: Session, build_id: str, lines: Sequence[Line], *, token: int) -> bool:
+    """Number and keep lines, without gaps; False, and nothing kept, when `token` is not the build's newest any more."""
+    # The lock on the build makes writers take turns.
+    held = select(Build.id).where(Build.id == build_id, Build.token == token).with_for_update()
+    if session.scalar(held) is None:
+        return False
     last = session.scalar(select(func.max(LogLine.number)).where(LogLine.build_id == build_id)) or 0
     session.add_all(
         LogLine(build_id=build_id, number=last + offset, at=line.at, step=line.step, text=line.text)
         for offset, line in enumerate(lines, start=1)
     )
+    return True
 
 
 def log_after(session: Session, build_id: str, number: int, limit: int = 1000) -> list[LogLine]:

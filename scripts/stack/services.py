@@ -243,6 +243,11 @@ class Stack:
         if process.alive():
             say(f"{name}: runs")
             return
+        if ready():
+            raise StackFailed(
+                f"{name}: another program answers at its port; stop that, or remove {self.state / 'stack.json'} "
+                f"to have other ports chosen (its log: {process.log})"
+            )
         try:
             process.start(argv, env, ROOT)
         except FileNotFoundError as error:
@@ -254,6 +259,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise StackFailed(f"{name} did not get ready within {patience:g} seconds (its log: {process.log})")
             time.sleep(0.1)
+        process.pid()  # raises if it was not ours that got ready
         say(f"{name}: started")
 
     def _goldsmith(self, *arguments: str) -> str:

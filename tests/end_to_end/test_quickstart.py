@@ -35,8 +35,8 @@ def test_from_nothing_to_a_released_image_and_again_in_seconds(clone: Path) -> N
     first = quickstart(clone)
     assert first.returncode == 0, first.stdout + first.stderr
     for promised in (
-        "golden/web@sha256:", "packages", "findings", "gate", "https://sandbox.invalid/goldsmith", "log index", "record",
-        "goldsmith verify", "docker pull", "goldsmith compare", "SANDBOX", "SAMPLE",
+        "golden/web@sha256:", "packages", "findings", "gate", "https://sandbox.invalid/goldsmith", "log index",
+        "record", "goldsmith verify", "docker pull", "goldsmith compare", "SANDBOX", "SAMPLE",
     ):  # fmt: skip
         assert promised in first.stdout, promised
     assert "web/canonicalise" in first.stdout, "progress is shown step by step"
@@ -65,12 +65,12 @@ def test_from_nothing_to_a_released_image_and_again_in_seconds(clone: Path) -> N
 def test_what_cannot_start_is_told_in_one_line_with_its_log(clone: Path) -> None:
     assert quickstart(clone, "--stop").returncode == 0
     ports = json.loads((clone / ".goldsmith/stack.json").read_text())["ports"]
-    with subprocess.Popen(
-        ["redis-server", "--bind", "127.0.0.1", "--port", str(ports["redis"]), "--save", ""]
-    ) as other:
+    argv = ["redis-server", "--bind", "127.0.0.1", "--port", str(ports["redis"]), "--save", ""]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as other:
         try:
             time.sleep(1)
             failed = quickstart(clone, "--no-demo")
+            assert other.poll() is None, "what was there before is left alone"
         finally:
             other.terminate()
     assert failed.returncode == 1
