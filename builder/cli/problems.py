@@ -21,7 +21,8 @@ def tell_error(error: GoldsmithError, *, machine: bool = False) -> None:
 def problem_lines(problem: Problem) -> list[str]:
     """A problem in full, for whoever asked for the build that it ended."""
     lines = [problem.title, *(f"  {line}" for line in problem.detail.splitlines())]
-    lines += [f"  - {fault}" for fault in problem.errors]
+    # A single fault is often the detail itself.
+    lines += [f"  - {fault}" for fault in problem.errors if str(fault) != problem.detail]
     if problem.hint:
         lines.append(f"  way out: {problem.hint}")
     return lines
