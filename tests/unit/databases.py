@@ -1,0 +1,134 @@
+"""The databases that the store promises to run on, real ones: SQLite files, and a throw-away PostgreSQL cluster.
+
+Test modules take the fixtures with `pytest_plugins = ["tests.unit.databases"]`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from builder.store.database import Database
+
+_NUMBERS = count()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL server that answers on a Unix socket alone."""
+
+    socket: Path
+
+    def create(self, name: str, template: str = "template0") -> str:
+        """A new database's URL."""
+        with psycopg.connect(host=str(self.socket), user="goldsmith", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+        return f"postgresql://goldsmith@/{name}?host={self.socket}"
+
+
+@contextmanager
+def running_postgresql() -> Iterator[Cluster]:
+    """PostgreSQL refuses to run as root: there it runs as the user that its package made."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    assert programs, "PostgreSQL is not installed: the Debian package is `postgresql`"
+    directory = Path(tempfile.mkdtemp(prefix="goldsmith-pg-", dir="/tmp"))
+    user = None
+    if os.getuid() == 0:
+        user = "postgres"
+        os.chown(directory, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
+    data = directory / "data"
+    initdb = [programs[-1] / "initdb", "-D", data, "-U", "goldsmith", "--auth=trust", "--no-sync", "--encoding=UTF8"]
+    subprocess.run(
+        [*initdb, "--locale=C"], user=user, group=user, extra_groups=[] if user else None, cwd=directory, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [
+            programs[-1] / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off",
+            "-c", "max_connections=200",
+        ],
+        user=user, group=user, extra_groups=[] if user else None, cwd=directory, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=(directory / "log").open("wb"),
+    )  # fmt: skip
+    try:
+        _wait(server, directory)
+        yield Cluster(directory)
+    finally:
+        server.terminate()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(5)
+        shutil.rmtree(directory)
+
+
+def _wait(server: subprocess.Popen[bytes], directory: Path) -> None:
+    for _ in range(200):
+        assert server.poll() is None, (directory / "log").read_text()
+        try:
+            psycopg.connect(host=str(directory), user="goldsmith", dbname="postgres").close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+    raise AssertionError((directory / "log").read_text())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with running_postgresql() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def migrated_cluster(cluster: Cluster) -> Cluster:
+    """Has a database `migrated`, from which others are copied in no time."""
+    database = Database(cluster.create("migrated"))
+    database.migrate()
+    database.close()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with nothing in it."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    return request.getfixturevalue("cluster").create(f"empty{next(_NUMBERS)}")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with the newest schema."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "goldsmith.db")
+        return f"sqlite:///{tmp_path / 'goldsmith.db'}"
+    return request.getfixturevalue("migrated_cluster").create(f"store{next(_NUMBERS)}", "migrated")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    found = Database(url)
+    yield found
+    found.close()

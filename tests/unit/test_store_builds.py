@@ -1,0 +1,497 @@
+"""Builds in the database: one worker at a time, nothing lost, nothing done twice. On SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import update
+
+from builder.errors import Cancelled
+from builder.store import builds, journal
+from builder.store.builds import AlreadyFinal, BuildUnknown, Claim, LeaseLost, Submission
+from builder.store.database import Database
+from builder.store.schema import Build, OutboxRow, Release
+from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
+
+pytest_plugins = ["tests.unit.databases"]
+PROBLEM = Cancelled("x").problem()
+
+
+def submission(name: str = "web", digest: str = "1") -> Submission:
+    return Submission(name, "sha256:" + digest * 64, "{}", "request", "ci")
+
+
+def submit(database: Database, name: str = "web", waits_for: str | None = None, digest: str = "1") -> str:
+    with database.write() as session:
+        return builds.submit(session, submission(name, digest), waits_for=waits_for).id
+
+
+def claim(database: Database, build_id: str, stage: Stage = BUILD, lease: float = 60) -> Claim:
+    with database.write() as session:
+        found = builds.claim(session, build_id, stage, "worker", lease)
+    assert found is not None
+    return found
+
+
+def complete(database: Database, held: Claim, **evidence: object) -> None:
+    with database.write() as session:
+        builds.complete(session, held, **evidence)
+
+
+def release(database: Database, build_id: str) -> None:
+    for stage in (BUILD, SCAN, RELEASE):
+        complete(database, claim(database, build_id, stage))
+
+
+def state(database: Database, build_id: str) -> str:
+    with database.read() as session:
+        return builds.get(session, build_id).state
+
+
+def messages(database: Database) -> list[tuple[str, str]]:
+    with database.write() as session:
+        return [(row.build_id, row.queue) for row in builds.unpublished(session)]
+
+
+class TestSubmission:
+    def test_is_queued_with_its_message_in_one_transaction(self, database: Database) -> None:
+        build_id = submit(database)
+        assert state(database, build_id) == "queued"
+        assert messages(database) == [(build_id, "build")]
+
+    def test_that_is_rolled_back_leaves_neither_build_nor_message(self, database: Database) -> None:
+        ids: list[str] = []
+
+        def take_in() -> None:
+            with database.write() as session:
+                ids.append(builds.submit(session, submission()).id)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            take_in()
+        with pytest.raises(BuildUnknown):
+            state(database, ids[0])
+        assert messages(database) == []
+
+    def test_what_is_written_in_a_read_is_not_kept(self, database: Database) -> None:
+        with database.read() as session:
+            session.add(builds.submit(session, submission()))
+        assert messages(database) == []
+
+    def test_ids_sort_by_time_and_are_never_the_same(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            ids = list(pool.map(lambda _: builds.new_build_id(), range(2000)))
+        assert len(set(ids)) == 2000
+        assert all(len(one) == 26 and one.isalnum() and one == one.lower() for one in ids)
+        time.sleep(0.002)
+        assert builds.new_build_id() > max(ids)
+
+    @pytest.mark.parametrize("build_id", ["", "x", "0" * 26, "\x00", "é" * 26, "0" * 100_000, "0" * 25 + "\x00"])
+    def test_whatever_is_no_id_is_unknown(self, database: Database, build_id: str) -> None:
+        with pytest.raises(BuildUnknown), database.read() as session:
+            builds.get(session, build_id)
+
+
+class TestClaim:
+    def test_is_for_the_stage_that_is_due_and_no_other(self, database: Database) -> None:
+        build_id = submit(database)
+        with database.write() as session:
+            assert builds.claim(session, build_id, SCAN, "w", 60) is None
+            assert builds.claim(session, build_id, RELEASE, "w", 60) is None
+            assert builds.claim(session, "0" * 26, BUILD, "w", 60) is None
+            assert builds.claim(session, build_id, BUILD, "w", 60) is not None
+            assert builds.claim(session, build_id, BUILD, "w", 60) is None
+
+    def test_is_won_by_one_of_many_threads(self, database: Database) -> None:
+        for _ in range(5):
+            build_id = submit(database)
+            barrier = threading.Barrier(12)
+
+            def attempt(number: int, build_id: str = build_id, barrier: threading.Barrier = barrier) -> Claim | None:
+                barrier.wait()
+                with database.write() as session:
+                    return builds.claim(session, build_id, BUILD, f"w{number}", 60)
+
+            with ThreadPoolExecutor(12) as pool:
+                won = [found for found in pool.map(attempt, range(12)) if found]
+            assert len(won) == 1
+            assert won[0].token == 1
+
+    def test_is_won_by_one_of_many_processes(self, database: Database, url: str) -> None:
+        ids = [submit(database) for _ in range(20)]
+        context = multiprocessing.get_context("spawn")
+        start, answers = context.Barrier(3), context.Queue()
+        workers = [context.Process(target=_claim_all, args=(url, ids, start, answers)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        won = [answers.get(timeout=60) for _ in workers]
+        for worker in workers:
+            worker.join(30)
+        assert sorted(one for part in won for one in part) == sorted(ids)
+
+    def test_of_the_next_stage_follows_its_completion(self, database: Database) -> None:
+        build_id = submit(database)
+        complete(database, claim(database, build_id), build={"a": 1})
+        assert messages(database) == [(build_id, "build"), (build_id, "scan")]
+        complete(database, claim(database, build_id, SCAN), scan={"b": 2})
+        complete(database, claim(database, build_id, RELEASE))
+        assert state(database, build_id) == "released"
+        assert [queue for _, queue in messages(database)] == ["build", "scan", "release"]
+        with database.read() as session:
+            build = builds.get(session, build_id)
+            assert build.evidence == {"build": {"a": 1}, "scan": {"b": 2}}
+            assert build.finished_at is not None
+            assert build.lease_until is None
+
+
+def _claim_all(url: str, ids: list[str], start: object, answers: multiprocessing.Queue[list[str]]) -> None:
+    database = Database(url)
+    start.wait()  # type: ignore[attr-defined]
+    won = []
+    for build_id in ids:
+        with database.write() as session:
+            if builds.claim(session, build_id, BUILD, "w", 60):
+                won.append(build_id)
+    answers.put(won)
+
+
+class TestLease:
+    def test_that_is_renewed_does_not_expire(self, database: Database) -> None:
+        held = claim(database, submit(database), lease=0.2)
+        for _ in range(3):
+            time.sleep(0.1)
+            with database.write() as session:
+                builds.renew(session, held, 0.3)
+        with database.write() as session:
+            assert builds.expired(session) == []
+
+    def test_that_expires_is_found_and_its_holder_is_fenced_off(self, database: Database) -> None:
+        build_id = submit(database)
+        old = claim(database, build_id, lease=0.01)
+        time.sleep(0.02)
+        with database.write() as session:
+            (found,) = builds.expired(session)
+            builds.retry(session, found)
+        self._fenced(database, old)
+        new = claim(database, build_id)
+        assert (new.attempt, old.attempt) == (2, 1)
+        self._fenced(database, old)
+        complete(database, new)
+        self._fenced(database, old)
+
+    def _fenced(self, database: Database, old: Claim) -> None:
+        steps: list[Callable[..., object]] = [
+            lambda session: builds.renew(session, old, 60),
+            lambda session: builds.held_build(session, old),
+            lambda session: builds.complete(session, old),
+        ]
+        for step in steps:
+            with pytest.raises(LeaseLost), database.write() as session:
+                step(session)
+        with database.write() as session:
+            assert not journal.append_log(session, old.build_id, [journal.Line(0, "x", "late")], token=old.token)
+        with database.read() as session:
+            assert journal.log_after(session, old.build_id, 0) == []
+
+    def test_of_a_worker_that_lives_is_not_found(self, database: Database) -> None:
+        claim(database, submit(database))
+        submit(database)
+        with database.write() as session:
+            assert builds.expired(session) == []
+
+    def test_is_looked_after_by_one_dispatcher_at_a_time(self, database: Database) -> None:
+        build_id = submit(database)
+        claim(database, build_id, lease=0.01)
+        time.sleep(0.02)
+        with ThreadPoolExecutor(6) as pool:
+
+            def reap(_: int) -> int:
+                with database.write() as session:
+                    found = builds.expired(session)
+                    for build in found:
+                        builds.retry(session, build)
+                    return len(found)
+
+            assert sum(pool.map(reap, range(6))) == 1
+        with database.read() as session:
+            assert builds.get(session, build_id).attempt == 2
+
+
+class TestCancel:
+    def test_ends_what_no_worker_holds_at_once(self, database: Database) -> None:
+        build_id = submit(database)
+        with database.write() as session:
+            builds.request_cancel(session, build_id)
+        with database.read() as session:
+            build = builds.get(session, build_id)
+            assert build.state == "cancelled"
+            assert build.problem is not None
+            assert build.problem["type"] == "/problems/cancelled"
+        with database.write() as session:
+            assert builds.claim(session, build_id, BUILD, "w", 60) is None
+
+    def test_tells_a_worker_with_its_next_heartbeat(self, database: Database) -> None:
+        build_id = submit(database)
+        held = claim(database, build_id)
+        with database.write() as session:
+            builds.request_cancel(session, build_id)
+        assert state(database, build_id) == "building"
+        with pytest.raises(Cancelled), database.write() as session:
+            builds.renew(session, held, 60)
+
+    def test_leaves_what_is_staged_to_the_next_worker(self, database: Database) -> None:
+        build_id = submit(database)
+        held = claim(database, build_id)
+        with database.write() as session:
+            builds.held_build(session, held).staging_repository = "golden/web"
+            builds.complete(session, held)
+            builds.request_cancel(session, build_id)
+        assert state(database, build_id) == "built"
+        claim(database, build_id, SCAN)
+        with database.read() as session:
+            assert builds.get(session, build_id).cancel_requested
+
+    @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
+    def test_of_what_has_ended_is_refused(self, database: Database, end: State) -> None:
+        build_id = submit(database)
+        with database.write() as session:
+            builds.end(session, builds.get(session, build_id), end, PROBLEM)
+        with pytest.raises(AlreadyFinal, match=f"already {end}"), database.write() as session:
+            builds.request_cancel(session, build_id)
+
+    def test_of_nothing_is_refused(self, database: Database) -> None:
+        with pytest.raises(BuildUnknown), database.write() as session:
+            builds.request_cancel(session, "0" * 26)
+
+    def test_and_claim_at_the_same_moment_agree_on_who_was_first(self, database: Database) -> None:
+        for _ in range(15):
+            build_id = submit(database)
+            barrier = threading.Barrier(2)
+
+            def cancel(build_id: str = build_id, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait()
+                with database.write() as session:
+                    builds.request_cancel(session, build_id)
+
+            def take(build_id: str = build_id, barrier: threading.Barrier = barrier) -> Claim | None:
+                barrier.wait()
+                with database.write() as session:
+                    return builds.claim(session, build_id, BUILD, "w", 60)
+
+            with ThreadPoolExecutor(2) as pool:
+                asked, taken = pool.submit(cancel), pool.submit(take)
+                asked.result()
+                held = taken.result()
+            with database.read() as session:
+                build = builds.get(session, build_id)
+                assert build.cancel_requested
+                assert build.state == ("building" if held else "cancelled")
+
+    def test_waits_for_whoever_is_about_to_claim(self, database: Database) -> None:
+        build_id = submit(database)
+        claimed = threading.Event()
+
+        def cancel() -> None:
+            claimed.wait()
+            with database.write() as session:
+                builds.request_cancel(session, build_id)
+
+        with ThreadPoolExecutor(1) as pool:
+            with database.write() as session:
+                held = builds.claim(session, build_id, BUILD, "w", 60)
+                asked = pool.submit(cancel)
+                claimed.set()
+                time.sleep(0.2)
+            asked.result()
+        assert held is not None
+        with database.read() as session:
+            build = builds.get(session, build_id)
+            assert (build.state, build.token, build.cancel_requested) == ("building", held.token, True)
+
+
+class TestWaiting:
+    def test_begins_when_the_base_is_released(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        assert state(database, child) == "waiting"
+        assert (child, "build") not in messages(database)
+        release(database, base)
+        assert state(database, child) == "queued"
+        assert messages(database).count((child, "build")) == 1
+
+    @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
+    def test_fails_with_the_base_down_to_the_last_grandchild(self, database: Database, end: State) -> None:
+        base = submit(database, "base")
+        child = submit(database, "child", waits_for=base)
+        grandchild = submit(database, waits_for=child)
+        with database.write() as session:
+            builds.end(session, builds.get(session, base), end, PROBLEM)
+        for build_id, because in ((child, base), (grandchild, child)):
+            with database.read() as session:
+                build = builds.get(session, build_id)
+                assert build.state == "failed"
+                assert build.problem is not None
+                assert build.problem["type"] == "/problems/base-not-released"
+                assert because in build.problem["detail"]
+                assert f"goldsmith show {because}" in build.problem["hint"]
+
+    def test_that_was_cancelled_is_left_alone(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        with database.write() as session:
+            builds.request_cancel(session, child)
+        release(database, base)
+        assert state(database, child) == "cancelled"
+
+    def test_is_not_forgotten_when_the_base_ends_at_that_very_moment(self, database: Database) -> None:
+        """The base must not be able to end between the look for it and the arrival of who waits for it."""
+        base = submit(database, "base")
+        for stage in (BUILD, SCAN):
+            complete(database, claim(database, base, stage))
+        held = claim(database, base, RELEASE)
+        found = threading.Event()
+
+        def end_the_base() -> None:
+            found.wait()
+            complete(database, held)
+
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(end_the_base)
+            with database.write() as session:
+                running = builds.running_build_of(session, "sha256:" + "1" * 64)
+                assert running is not None
+                found.set()
+                time.sleep(0.3)
+                child = builds.submit(session, submission("child", "2"), waits_for=running.id).id
+            ended.result()
+        assert state(database, base) == "released"
+        assert state(database, child) == "queued"
+
+
+class TestRunning:
+    def test_finds_the_oldest_that_has_not_ended(self, database: Database) -> None:
+        first, _ = submit(database), submit(database)
+        with database.write() as session:
+            found = builds.running_build_of(session, "sha256:" + "1" * 64)
+            assert found is not None
+            assert found.id == first
+
+    def test_does_not_find_what_ends_soon_has_ended_or_is_another_recipe(self, database: Database) -> None:
+        ended, ending = submit(database), submit(database)
+        claim(database, ending)
+        submit(database, digest="2")
+        with database.write() as session:
+            builds.request_cancel(session, ended)
+            builds.request_cancel(session, ending)
+        with database.write() as session:
+            assert builds.running_build_of(session, "sha256:" + "1" * 64) is None
+
+    def test_the_newest_release_speaks_for_a_recipe(self, database: Database) -> None:
+        ids = [submit(database) for _ in range(2)]
+        with database.write() as session:
+            for build_id, at in zip(ids, (20.0, 10.0), strict=True):
+                session.add(
+                    Release(
+                        build_id=build_id, digest="sha256:" + "a" * 64, recipe_name="web",
+                        recipe_digest="sha256:" + "1" * 64, repository="r", tags=["1"], released_at=at,
+                    )
+                )  # fmt: skip
+        with database.read() as session:
+            found = builds.newest_release(session, "web", "sha256:" + "1" * 64)
+            assert found is not None
+            assert found.build_id == ids[0]
+            assert builds.newest_release(session, "web", "sha256:" + "2" * 64) is None
+            assert builds.newest_release(session, "other", "sha256:" + "1" * 64) is None
+
+
+class TestOutbox:
+    def test_is_read_in_the_order_in_which_it_was_written(self, database: Database) -> None:
+        ids = [submit(database) for _ in range(5)]
+        assert [build_id for build_id, _ in messages(database)] == ids
+
+    def test_a_published_message_is_not_read_again(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            (row,) = builds.unpublished(session)
+            row.published_at = time.time()
+        assert messages(database) == []
+
+    def test_is_published_once_by_many_dispatchers(self, database: Database) -> None:
+        expected = sorted(submit(database) for _ in range(30))
+        sent: list[str] = []
+        lock = threading.Lock()
+
+        def publish(_: int) -> None:
+            for _ in range(10):
+                with database.write() as session:
+                    for row in builds.unpublished(session, limit=4):
+                        with lock:
+                            sent.append(row.build_id)
+                        row.published_at = time.time()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(publish, range(4)))
+        assert sorted(sent) == expected
+
+    def test_a_build_whose_message_was_lost_is_reminded_of(self, database: Database) -> None:
+        ready, running, fresh = submit(database), submit(database), submit(database)
+        claim(database, running)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=1.0))
+            session.execute(update(Build).where(Build.id != fresh).values(updated_at=time.time() - 100))
+            stalled = builds.stalled(session, 60)
+            assert [build.id for build in stalled] == [ready]
+            builds.remind(session, stalled[0])
+        assert messages(database) == [(ready, "build")]
+        with database.write() as session:
+            assert builds.stalled(session, 60) == []
+
+    def test_a_build_that_runs_needs_no_reminder(self, database: Database) -> None:
+        build_id = submit(database)
+        claim(database, build_id)
+        with database.write() as session:
+            builds.remind(session, builds.get(session, build_id))
+        assert messages(database) == [(build_id, "build")]
+
+
+class TestStaging:
+    def stage(self, database: Database, build_id: str, digest: str = "a", repository: str = "r") -> None:
+        with database.write() as session:
+            build = builds.get(session, build_id)
+            build.image_digest, build.staging_repository = "sha256:" + digest * 64, repository
+
+    def test_is_shared_while_another_build_of_the_same_image_has_not_ended(self, database: Database) -> None:
+        one, other, elsewhere, different = (submit(database) for _ in range(4))
+        self.stage(database, one)
+        self.stage(database, other)
+        self.stage(database, elsewhere, repository="s")
+        self.stage(database, different, digest="b")
+        with database.write() as session:
+            assert builds.others_stage(session, builds.get(session, one))
+            builds.end(session, builds.get(session, other), State.FAILED, PROBLEM)
+        with database.read() as session:
+            assert not builds.others_stage(session, builds.get(session, one))
+
+    def test_of_an_ended_build_is_found_until_it_is_cleared(self, database: Database) -> None:
+        build_id, running = submit(database), submit(database)
+        self.stage(database, build_id)
+        self.stage(database, running)
+        with database.write() as session:
+            builds.end(session, builds.get(session, build_id), State.FAILED, PROBLEM)
+        with database.read() as session:
+            assert builds.ended_but_staged(session) == [build_id]
+
+
+def test_a_read_sees_one_moment(database: Database) -> None:
+    build_id = submit(database)
+    with database.read() as session:
+        assert builds.get(session, build_id).state == "queued"
+        claim(database, build_id)
+        session.expire_all()
+        assert builds.get(session, build_id).state == "queued"
+    assert state(database, build_id) == "building"
