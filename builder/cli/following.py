@@ -40,8 +40,8 @@ def follow(client: Client, build: Build, display: Display, *, given_up: Callable
         display.note(f"{build.recipe} waits for its base: build {base.id} of {base.recipe}")
 
         def needless() -> bool:
-            now = client.build(build.id)
-            return given_up() or (now.ended and not now.released)
+            # If it failed, it failed with its base, whose end is then the thing to see.
+            return given_up() or client.build(build.id).state == "cancelled"
 
         follow(client, base, display, given_up=needless)
         display.begin(build)

@@ -115,8 +115,8 @@ class Worker:
     def begin(self, name: str, *lines: str) -> int:
         with self._database.write() as session:
             step = journal.begin_step(session, self._build_id, 1, name)
-            journal.append_log(session, self._build_id, [journal.Line(time.time(), name, line) for line in lines])
-            return step
+        self.log(name, *lines)
+        return step
 
     def finish(self, step: int, summary: str = "", state: str = "done") -> None:
         with self._database.write() as session:
@@ -124,7 +124,9 @@ class Worker:
 
     def log(self, step: str, *lines: str) -> None:
         with self._database.write() as session:
-            journal.append_log(session, self._build_id, [journal.Line(time.time(), step, line) for line in lines])
+            token = builds.get(session, self._build_id).token
+            told = [journal.Line(time.time(), step, line) for line in lines]
+            assert journal.append_log(session, self._build_id, told, token=token)
 
     def step(self, name: str, *lines: str, summary: str = "") -> Worker:
         self.finish(self.begin(name, *lines), summary)

@@ -40,7 +40,7 @@ def api(served: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
 
 @contextmanager
 def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Run `work` beside the command; what goes wrong in it fails the test."""
+    """Run `work` beside the command; what goes wrong in it interrupts the command and fails the test."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -48,12 +48,16 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
             work()
         except BaseException as error:
             failures.append(error)
+            signal.raise_signal(signal.SIGINT)
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    thread.join(30)
-    assert not failures, failures
+    try:
+        yield
+    finally:
+        thread.join(30)
+        if failures:
+            raise failures[0]
 
 
 def submitted(api: Api, recipe: str, known: str | None) -> Worker:
@@ -165,6 +169,22 @@ def test_the_base_that_a_build_waits_for_is_followed_first(tmp_path: Path, capsy
     out = capsys.readouterr().out
     assert f"layered waits for its base: build {base} of base" in out
     assert out.index("base/sign: done") < out.index("layered/packages: done") < out.index("released")
+
+
+def test_the_base_is_not_followed_on_for_a_build_that_was_cancelled(tmp_path: Path, capsys: Output) -> None:
+    with running_api(tmp_path / "state") as api:
+
+        def work() -> None:
+            base = api.worker(api.newest("base")).take(BUILD)
+            base.step("resolve")
+            assert subprocess.run(command("cancel", api.newest("layered")), env=environment(api)).returncode == 0
+            base.step("packages")
+
+        with meanwhile(work):
+            assert main(["build", "layered", "--url", api.url, "--key", api.key]) == 2
+    told = capsys.readouterr()
+    assert "base/resolve: done" in told.out
+    assert "cancelled: The build was cancelled" in told.err
 
 
 def test_a_build_whose_base_fails_fails_and_names_the_base(tmp_path: Path, capsys: Output) -> None:
