@@ -54,7 +54,10 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[StepScope]:
-        """A named, timed step; an exception that leaves it marks it failed and is written to the log. Raises LeaseLost."""
+        """A named, timed step; an exception that leaves it marks it failed and is written to the log.
+
+        Raises LeaseLost, before anything is begun.
+        """
         scope = StepScope(self, name)
         with self._database.write() as session:
             builds.held_build(session, self._claim)
