@@ -14,7 +14,7 @@ from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.events import follow
 from builder.api.problems import RequestInvalid, documented
-from builder.api.views import BuildPage, BuildView, LogLineView, LogPage, build_view, instant
+from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_line_view
 from builder.errors import Fault
 from builder.pipeline.submission import submit
 from builder.recipes.catalogue import Catalogue
@@ -156,9 +156,7 @@ def read_log(
     if "application/json" in accept:
         with database.read() as session:
             lines = journal.log_after(session, build_id, after, _PAGE)
-            views = [
-                LogLineView(number=line.number, at=instant(line.at), step=line.step, text=line.text) for line in lines
-            ]
+            views = [log_line_view(line) for line in lines]
         more = len(views) == _PAGE or not final
         page = LogPage(lines=views, next=(views[-1].number if views else after) if more else None)
         return Response(page.model_dump_json(by_alias=True), media_type="application/json")

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from builder.api.views import BuildView, build_view
+from builder.api.views import BuildView, build_view, log_line_view
 from builder.store import builds, journal
 from builder.store.database import Database
 from builder.store.schema import LogLine
@@ -29,7 +29,7 @@ async def follow(database: Database, build_id: str, after: int, registry: str) -
         view, steps, lines = await anyio.to_thread.run_sync(_look, database, build_id, after, registry)
         for line in lines:
             after = line.number
-            yield _event("log", after, {"step": line.step, "text": line.text, "at": line.at})
+            yield _event("log", after, log_line_view(line).model_dump(mode="json", by_alias=True))
         for number, step in enumerate(steps):
             if seen_steps.get(number) != step["state"]:
                 seen_steps[number] = step["state"]

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from builder.errors import Problem
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence
-from builder.store.schema import Build, Release, Step
+from builder.store.schema import Build, LogLine, Release, Step
 
 
 class View(BaseModel):
@@ -142,6 +142,10 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         result=result_view(build.evidence, registry),
         problem=Problem.model_validate(build.problem) if build.problem else None,
     )
+
+
+def log_line_view(line: LogLine) -> LogLineView:
+    return LogLineView(number=line.number, at=instant(line.at), step=line.step, text=line.text)
 
 
 def step_view(step: Step) -> StepView:

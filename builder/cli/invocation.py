@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from builder.cli.configuration import Found
     from builder.client.api import Client
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_URL = "http://127.0.0.1:8420"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

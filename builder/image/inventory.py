@@ -25,7 +25,7 @@ from builder.image.merkle import MerkleRoot
 from builder.image.zstdstream import zstd_chunks
 
 FORMAT = "goldsmith-inventory/v1"
-MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+jsonl+zstd"
+MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
 
 _LEVEL = 9
 _MAX_LINE = 1024 * 1024

@@ -12,6 +12,7 @@ from builder.engine.assembly import Assembly
 from builder.engine.container import Container, stream_of
 from builder.engine.hardening import PACKAGE_MANAGER, hardening_edit
 from builder.engine.trial import TestResult, run_tests
+from builder.image import inventory as inventory_format
 from builder.image.canonical import canonicalise
 from builder.image.layer import Compression
 from builder.image.tarstream import Limits
@@ -25,8 +26,6 @@ from builder.pipeline.staging import spool_of, unstage
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
 from builder.store.schema import Build
-
-INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
 
 
 class BuildStage:
@@ -109,7 +108,7 @@ class BuildStage:
             build = builds.held_build(session, task.claim)
             build.image_digest = composed.manifest_digest
             build.staging_repository = repository
-            attachments.attach(session, build.id, Kind.INVENTORY, INVENTORY_TYPE, inventory)
+            attachments.attach(session, build.id, Kind.INVENTORY, inventory_format.MEDIA_TYPE, inventory)
         target = services.staging(repository)
         blobs = dict(composed.blobs)
         if prepared.base is not None:

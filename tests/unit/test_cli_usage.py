@@ -13,7 +13,7 @@ from builder import __version__
 from builder.cli.evidence import INVENTORY_TYPE
 from builder.cli.main import main
 from builder.cli.output import as_json, visible
-from builder.pipeline import build as build_stage
+from builder.image import inventory
 from tests.unit.cli_server import WEB_RECIPE, free_port
 
 Output = pytest.CaptureFixture[str]
@@ -228,4 +228,4 @@ def test_ordinary_text_is_left_as_it_is() -> None:
 
 
 def test_the_inventory_is_looked_for_under_the_type_it_is_published_as() -> None:
-    assert INVENTORY_TYPE == build_stage.INVENTORY_TYPE
+    assert INVENTORY_TYPE == inventory.MEDIA_TYPE

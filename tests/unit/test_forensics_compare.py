@@ -139,6 +139,13 @@ def test_a_recipe_can_expect_more_and_its_reason_is_told() -> None:
     assert against(*GOLDEN, file(b"run/a/b.pid"), expectations=pids).verdict is Verdict.DRIFTED
 
 
+def test_a_set_uid_program_is_drift_even_where_writes_are_expected() -> None:
+    writes = [Expectation("tmp/**", "the recipe says so")]
+    plain, program = file(b"tmp/x"), replace(file(b"tmp/x"), mode=0o4755)
+    assert against(*GOLDEN, plain, expectations=writes).verdict is Verdict.EXPECTED
+    assert against(*GOLDEN, program, expectations=writes).verdict is Verdict.DRIFTED
+
+
 def test_labels_of_the_host_are_counted_and_not_drift() -> None:
     label = ((b"security.selinux", b"system_u:object_r:container_file_t:s0"),)
     report = against(*[replace(entry, xattrs=label) for entry in GOLDEN])
