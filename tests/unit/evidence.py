@@ -1,0 +1,84 @@
+"""A finished build's evidence, small and true to form, for tests of what is made from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from builder.engine.trial import TestResult
+from builder.image.layer import Compression
+from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence, StagedImage, kept
+from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage
+from builder.policy.gate import Verdict
+from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
+
+DAY = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def digest(character: str) -> str:
+    return "sha256:" + character * 64
+
+
+def package(name: str, version: str = "1:2.0-1+b1") -> LockedPackage:
+    return LockedPackage(name=name, version=version, architecture="amd64", size=9, sha256="e" * 64)
+
+
+def lock(image: str | None = None) -> Lock:
+    return Lock(
+        recipe_digest=digest("1"),
+        base=LockedBase(suite="trixie", architecture="amd64", packages=(package("libc6"),), image=image),
+        packages=(package("nginx-light"),),
+        archives=(LockedArchive(suite="trixie", label="Debian", release_sha256="f" * 64, date="Sat, 21 Nov"),),
+        files=(LockedFile(path="/etc/motd", sha256="d" * 64),),
+        epoch=1_700_000_000,
+        builder="goldsmith 0",
+    )
+
+
+def build_evidence(image: str = digest("a"), base: str | None = None) -> BuildEvidence:
+    return BuildEvidence(
+        lock=lock(base),
+        image=StagedImage(
+            manifest_digest=image, manifest_size=500, config_digest=digest("2"), layers=(digest("3"),),
+            diff_ids=(digest("4"),), compression=Compression(), compressed_size=1234, inventory_digest=digest("5"),
+            inventory_root="6" * 64, paths=7, packages=2, architecture="amd64",
+        ),
+        tests=(TestResult(name="command true", passed=True, seconds=0.1),),
+        engine="docker 20.10",
+        hermetic=True,
+    )  # fmt: skip
+
+
+def scan_evidence(reference: str = "registry.example/x@" + digest("a")) -> ScanEvidence:
+    return ScanEvidence(
+        scanner=ScannerIdentity(name="trivy", version="0.76.0", sha256="7" * 64),
+        database=DatabaseIdentity(
+            digest=digest("8"), updated_at=DAY, next_update=DAY, downloaded_at=DAY, source="sample", sample=True
+        ),
+        findings=Findings(),
+        verdict=Verdict(passed=True, reference=reference, rules=(), sample_database=True, database_digest=digest("8")),
+        report_digest=digest("9"),
+        cyclonedx_digest=digest("b"),
+        spdx_digest=digest("c"),
+    )
+
+
+def release_evidence() -> ReleaseEvidence:
+    return ReleaseEvidence(
+        identity="https://sandbox.invalid/goldsmith",
+        issuer="http://127.0.0.1:1",
+        log_index=3,
+        sandbox=True,
+        repository="golden/web",
+        tags=("1", "latest"),
+        provenance_digest=digest("d"),
+        referrers={},
+    )
+
+
+def whole_evidence(image: str = digest("a")) -> dict[str, Any]:
+    return {
+        "build": kept(build_evidence(image)),
+        "scan": kept(scan_evidence()),
+        "release": kept(release_evidence()),
+    }

@@ -1,0 +1,190 @@
+"""Taking builds in: the base is built first and once, circles and loose files are refused, nothing is half taken in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from builder.pipeline.submission import submit
+from builder.recipes.catalogue import Catalogue, RecipeUnknown
+from builder.recipes.document import RecipeInvalid
+from builder.recipes.model import Recipe
+from builder.recipes.reading import read_recipe
+from builder.store import builds
+from builder.store.database import Database
+from builder.store.schema import Build, OutboxRow, Release
+from builder.store.states import BUILD, State
+
+pytest_plugins = ["tests.unit.databases"]
+
+
+def text(name: str, base: str | None) -> str:
+    start = f"{{recipe: {base}}}" if base else "{debian: {suite: trixie}}"
+    return (
+        f"apiVersion: goldsmith/v1\nkind: Image\nmetadata: {{name: {name}}}\n"
+        f"spec:\n  base: {start}\n  publish: {{repository: golden/{name}}}\n"
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
+    shutil.copy(migrated_file, tmp_path / "goldsmith.db")
+    found = Database(f"sqlite:///{tmp_path / 'goldsmith.db'}")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    directory = tmp_path / "recipes"
+    directory.mkdir()
+    for name, base in (
+        ("debian", None),
+        ("python", "debian"),
+        ("app", "python"),
+        ("a", "b"),
+        ("b", "a"),
+        ("lost", "no"),
+    ):
+        (directory / f"{name}.yaml").write_text(text(name, base))
+    return Catalogue(directory)
+
+
+def taken_in(database: Database, catalogue: Catalogue, recipe: Recipe | str) -> str:
+    wanted = catalogue.get(recipe).recipe if isinstance(recipe, str) else recipe
+    with database.write() as session:
+        return submit(session, catalogue, wanted, origin="catalogue", requester="ci").id
+
+
+def shown(database: Database) -> list[tuple[str, str, str]]:
+    """(recipe, state, origin) of every build, oldest first."""
+    with database.read() as session:
+        found = session.scalars(select(Build).order_by(Build.created_at))
+        return [(build.recipe_name, build.state, build.origin) for build in found]
+
+
+def count(database: Database, table: type[Build] | type[OutboxRow]) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def released(database: Database, catalogue: Catalogue, name: str, build_id: str) -> None:
+    with database.write() as session:
+        session.add(
+            Release(
+                build_id=build_id, digest="sha256:" + "a" * 64, recipe_name=name,
+                recipe_digest=catalogue.get(name).digest, repository="r", tags=[], released_at=1.0,
+            )
+        )  # fmt: skip
+        build = builds.get(session, build_id)
+        build.state = State.RELEASED
+
+
+def test_a_build_on_debian_itself_is_queued(database: Database, catalogue: Catalogue) -> None:
+    taken_in(database, catalogue, "debian")
+    assert shown(database) == [("debian", "queued", "catalogue")]
+    assert count(database, OutboxRow) == 1
+
+
+def test_bases_are_built_first_down_to_the_ground(database: Database, catalogue: Catalogue) -> None:
+    app = taken_in(database, catalogue, "app")
+    assert shown(database) == [
+        ("debian", "queued", "base"),
+        ("python", "waiting", "base"),
+        ("app", "waiting", "catalogue"),
+    ]
+    assert count(database, OutboxRow) == 1
+    with database.read() as session:
+        python = builds.get(session, str(builds.get(session, app).waits_for))
+        assert python.recipe_name == "python"
+        assert python.requester == "ci"
+
+
+def test_a_base_is_built_once_for_all_who_wait_for_it(database: Database, catalogue: Catalogue) -> None:
+    taken_in(database, catalogue, "python")
+    taken_in(database, catalogue, "python")
+    taken_in(database, catalogue, "app")
+    names = [name for name, _, _ in shown(database)]
+    assert names.count("debian") == 1
+    # The third waits for one of the two that are on their way already.
+    assert names.count("python") == 2
+
+
+def test_a_base_that_runs_already_is_waited_for(database: Database, catalogue: Catalogue) -> None:
+    base = taken_in(database, catalogue, "debian")
+    with database.write() as session:
+        assert builds.claim(session, base, BUILD, "w", 60)
+    child = taken_in(database, catalogue, "python")
+    with database.read() as session:
+        assert builds.get(session, child).waits_for == base
+
+
+def test_a_base_that_is_about_to_be_cancelled_is_not_waited_for(database: Database, catalogue: Catalogue) -> None:
+    base = taken_in(database, catalogue, "debian")
+    with database.write() as session:
+        assert builds.claim(session, base, BUILD, "w", 60)
+        builds.request_cancel(session, base)
+    child = taken_in(database, catalogue, "python")
+    with database.read() as session:
+        assert builds.get(session, child).waits_for not in (None, base)
+
+
+def test_a_base_that_is_released_as_its_recipe_stands_is_used(database: Database, catalogue: Catalogue) -> None:
+    released(database, catalogue, "debian", taken_in(database, catalogue, "debian"))
+    taken_in(database, catalogue, "python")
+    assert shown(database)[1:] == [("python", "queued", "catalogue")]
+
+
+def test_a_base_whose_recipe_has_changed_since_is_built_anew(
+    database: Database, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    released(database, catalogue, "debian", taken_in(database, catalogue, "debian"))
+    with (tmp_path / "recipes/debian.yaml").open("a") as file:
+        file.write("  packages: [tzdata]\n")
+    taken_in(database, catalogue, "python")
+    assert shown(database)[1:] == [("debian", "queued", "base"), ("python", "waiting", "catalogue")]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "circle"),
+    [
+        ("a", "a -> b -> a"),
+        (text("x", "x"), "x -> x"),
+        (text("b", "a"), "b -> a -> b"),
+        (text("c", "b"), "c -> b -> a -> b"),
+    ],
+)
+def test_bases_in_a_circle_are_refused_and_nothing_is_left(
+    database: Database, catalogue: Catalogue, recipe: str, circle: str
+) -> None:
+    wanted = recipe if len(recipe) == 1 else read_recipe(recipe)
+    with pytest.raises(RecipeInvalid, match="form a circle") as caught:
+        taken_in(database, catalogue, wanted)
+    assert circle in caught.value.detail
+    assert caught.value.errors[0].field == "spec.base.recipe"
+    assert (count(database, Build), count(database, OutboxRow)) == (0, 0)
+
+
+def test_a_base_that_nobody_knows_is_refused_and_nothing_is_left(database: Database, catalogue: Catalogue) -> None:
+    with pytest.raises(RecipeUnknown, match="no recipe is named 'no'"):
+        taken_in(database, catalogue, "lost")
+    assert count(database, Build) == 0
+
+
+def test_a_recipe_with_loose_files_is_refused(database: Database, catalogue: Catalogue) -> None:
+    loose = read_recipe(text("x", None) + "  files: [{path: /a, source: b}]\n")
+    with pytest.raises(RecipeInvalid, match="has no files beside it"):
+        taken_in(database, catalogue, loose)
+    assert count(database, Build) == 0
+
+
+def test_the_recipe_is_kept_whole(database: Database, catalogue: Catalogue) -> None:
+    build_id = taken_in(database, catalogue, "python")
+    with database.read() as session:
+        kept = builds.get(session, build_id)
+        assert Recipe.model_validate_json(kept.recipe) == catalogue.get("python").recipe
+        assert kept.recipe_digest == catalogue.get("python").digest
