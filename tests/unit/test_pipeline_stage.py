@@ -1,0 +1,297 @@
+"""One stage of one build: however the work ends, the build ends or goes on, and only its holder touches it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from builder.errors import Rejected, Unavailable
+from builder.pipeline.journal import Journal
+from builder.pipeline.stage import Task, Unfinished, run_stage
+from builder.pipeline.watch import Watch
+from builder.recipes.reading import canonical_json, read_recipe, recipe_digest
+from builder.store import builds
+from builder.store import journal as rows
+from builder.store.builds import Claim, LeaseLost, Submission
+from builder.store.database import Database
+from builder.store.schema import Build
+from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
+
+pytest_plugins = ["tests.unit.databases"]
+RECIPE = read_recipe(
+    "apiVersion: goldsmith/v1\nkind: Image\nmetadata: {name: web}\n"
+    "spec:\n  base: {recipe: debian}\n  publish: {repository: golden/web}\n"
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
+    shutil.copy(migrated_file, tmp_path / "goldsmith.db")
+    found = Database(f"sqlite:///{tmp_path / 'goldsmith.db'}")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def build_id(database: Database) -> str:
+    asked = Submission("web", recipe_digest(RECIPE), canonical_json(RECIPE).decode(), "request", "ci")
+    with database.write() as session:
+        return builds.submit(session, asked).id
+
+
+class Cleaned:
+    """A clean-up that notes for which builds, and in which state, it was called."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def __call__(self, build: Build) -> None:
+        self.states.append(build.state)
+
+
+@pytest.fixture
+def cleaned() -> Cleaned:
+    return Cleaned()
+
+
+def run(
+    database: Database,
+    build_id: str,
+    work: Callable[[Task], dict[str, Any]],
+    clean_up: Callable[[Build], None],
+    stage: Stage = BUILD,
+    lease_seconds: float = 60,
+) -> State | None:
+    return run_stage(database, stage, build_id, work, clean_up, lease_seconds=lease_seconds, log_limit=10_000)
+
+
+def look(database: Database, build_id: str) -> Build:
+    with database.read() as session:
+        build = builds.get(session, build_id)
+        session.expunge(build)
+        return build
+
+
+def log(database: Database, build_id: str) -> list[str]:
+    with database.read() as session:
+        return [line.text for line in rows.log_after(session, build_id, 0)]
+
+
+def take_over(database: Database, build_id: str) -> Claim:
+    """What the reaper and another worker do with a build whose worker is silent."""
+    with database.write() as session:
+        builds.retry(session, builds.get(session, build_id))
+    with database.write() as session:
+        claim = builds.claim(session, build_id, BUILD, "another", 60)
+    assert claim is not None
+    return claim
+
+
+def until(holds: Callable[[], bool], patience: float = 5) -> None:
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class TestStage:
+    def test_that_ends_well_hands_its_evidence_on(self, database: Database, build_id: str, cleaned: Cleaned) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            assert task.recipe == RECIPE
+            assert task.build.state == "building"
+            with task.journal.step("run") as step:
+                step.log("hello")
+            return {"build": {"a": 1}}
+
+        assert run(database, build_id, work, cleaned) is State.BUILT
+        assert look(database, build_id).evidence == {"build": {"a": 1}}
+        assert log(database, build_id) == ["hello"]
+        assert cleaned.states == []
+
+    def test_that_is_not_due_is_not_begun(self, database: Database, build_id: str, cleaned: Cleaned) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            pytest.fail("not ours")
+
+        assert run(database, build_id, work, cleaned, SCAN) is None
+        assert run(database, "0" * 26, work, cleaned) is None
+        assert look(database, build_id).state == "queued"
+        assert cleaned.states == []
+
+    def test_that_is_refused_fails_with_its_problem_and_is_cleaned_up_once(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            raise Rejected("no such package", hint="did you mean another?")
+
+        assert run(database, build_id, work, cleaned) is State.FAILED
+        problem = look(database, build_id).problem
+        assert problem is not None
+        assert (problem["type"], problem["detail"]) == ("/problems/rejected", "no such package")
+        assert problem["hint"] == "did you mean another?"
+        assert cleaned.states == ["failed"]
+
+    def test_that_breaks_fails_and_tells_its_requester_no_detail(
+        self, database: Database, build_id: str, cleaned: Cleaned, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            task.journal.add("run", "before")
+            raise KeyError("hunter2 at /srv/secret")
+
+        assert run(database, build_id, work, cleaned) is State.FAILED
+        build = look(database, build_id)
+        assert build.problem is not None
+        assert build.problem["type"] == "/problems/internal-error"
+        assert "hunter2" not in str(build.problem)
+        assert build.problem["detail"] == "the build stage broke: KeyError"
+        assert log(database, build_id) == ["before"]
+        assert cleaned.states == ["failed"]
+        assert "hunter2" in caplog.text, "an operator must see it"
+
+    def test_whose_recipe_cannot_be_read_fails_and_leaves_no_claim(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        with database.write() as session:
+            session.execute(update(Build).values(recipe='{"hunter2": 1}'))
+        assert run(database, build_id, lambda task: {}, cleaned) is State.FAILED
+        assert "hunter2" not in str(look(database, build_id).problem)
+
+    def test_whose_clean_up_fails_has_failed_all_the_same(self, database: Database, build_id: str) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            raise Rejected("no")
+
+        def clean_up(build: Build) -> None:
+            raise Unavailable("the registry is away")
+
+        assert run(database, build_id, work, clean_up) is State.FAILED
+        assert look(database, build_id).state == "failed"
+
+    def test_past_its_point_of_no_return_is_taken_up_again(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        with database.write() as session:
+            session.execute(update(Build).values(state=State.SCANNED))
+
+        def work(task: Task) -> dict[str, Any]:
+            raise Unfinished("the tags are not set yet")
+
+        assert run(database, build_id, work, cleaned, RELEASE) is State.SCANNED
+        build = look(database, build_id)
+        assert (build.state, build.attempt, build.problem) == ("scanned", 2, None)
+        assert cleaned.states == []
+        with database.write() as session:
+            assert [row.queue for row in builds.unpublished(session)] == ["build", "release"]
+
+
+class TestCancel:
+    def test_before_the_stage_begins_ends_it_without_work(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        with database.write() as session:
+            session.execute(update(Build).values(cancel_requested=True))
+
+        def work(task: Task) -> dict[str, Any]:
+            pytest.fail("somebody asked for an end")
+
+        assert run(database, build_id, work, cleaned) is State.CANCELLED
+        assert cleaned.states == ["cancelled"]
+
+    def test_is_seen_within_about_a_second_whatever_the_work_then_says(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        seen: list[float] = []
+
+        def work(task: Task) -> dict[str, Any]:
+            with database.write() as session:
+                builds.request_cancel(session, build_id)
+            asked = time.monotonic()
+            until(task.watch.should_stop)
+            seen.append(time.monotonic() - asked)
+            raise Rejected("the container was killed")
+
+        assert run(database, build_id, work, cleaned) is State.CANCELLED
+        assert seen[0] < 2
+        problem = look(database, build_id).problem
+        assert problem is not None
+        assert problem["type"] == "/problems/cancelled"
+        assert cleaned.states == ["cancelled"]
+
+
+class TestLostLease:
+    def test_is_noticed_and_nothing_more_is_touched(self, database: Database, build_id: str, cleaned: Cleaned) -> None:
+        others: list[Claim] = []
+
+        def work(task: Task) -> dict[str, Any]:
+            others.append(take_over(database, build_id))
+            until(task.watch.should_stop)
+            task.journal.add("run", "late")
+            task.watch.check()
+            return {}
+
+        assert run(database, build_id, work, cleaned, lease_seconds=4) is None
+        build = look(database, build_id)
+        assert (build.state, build.token, build.attempt) == ("building", others[0].token, 2)
+        assert build.problem is None
+        assert log(database, build_id) == []
+        assert cleaned.states == []
+
+    def test_whose_work_comes_to_an_end_all_the_same_counts_for_nothing(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            take_over(database, build_id)
+            return {"build": {"stale": True}}
+
+        assert run(database, build_id, work, cleaned) is None
+        assert look(database, build_id).evidence == {}
+        assert cleaned.states == []
+
+
+class TestWatch:
+    @pytest.fixture
+    def claim(self, database: Database, build_id: str) -> Claim:
+        with database.write() as session:
+            found = builds.claim(session, build_id, BUILD, "w", 1)
+        assert found is not None
+        return found
+
+    def test_renews_the_lease_while_it_stands(self, database: Database, build_id: str, claim: Claim) -> None:
+        with Watch(database, claim, Journal(database, claim, 1000), 1):
+            time.sleep(1.5)
+            assert (look(database, build_id).lease_until or 0) > time.time()
+            with database.write() as session:
+                assert builds.expired(session) == []
+        assert not [thread for thread in threading.enumerate() if thread.name == f"watch-{build_id}"]
+
+    def test_writes_the_log_as_it_comes(self, database: Database, build_id: str, claim: Claim) -> None:
+        journal = Journal(database, claim, 1000)
+        with Watch(database, claim, journal, 60):
+            journal.add("run", "now")
+            until(lambda: log(database, build_id) == ["now"], 2)
+
+    def test_tells_of_a_lost_lease(self, database: Database, build_id: str, claim: Claim) -> None:
+        with Watch(database, claim, Journal(database, claim, 1000), 1) as watch:
+            take_over(database, build_id)
+            until(watch.should_stop)
+            with pytest.raises(LeaseLost):
+                watch.check()
+
+    def test_rides_out_a_database_that_comes_back_in_time_and_gives_up_one_that_does_not(
+        self, database: Database, build_id: str, claim: Claim, tmp_path: Path
+    ) -> None:
+        journal = Journal(database, claim, 1000)
+        with Watch(database, claim, journal, 3) as watch:
+            with database._engine.connect() as connection:
+                connection.exec_driver_sql("ALTER TABLE builds RENAME TO away")
+                connection.commit()
+            time.sleep(1.2)
+            assert not watch.should_stop()
+            until(watch.should_stop, 8)
+            with pytest.raises(LeaseLost, match="while the database was away"):
+                watch.check()
