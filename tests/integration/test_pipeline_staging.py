@@ -1,0 +1,123 @@
+"""What a build staged leaves the registry without a trace, unless another build still needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.errors import Cancelled
+from builder.image.digests import digest_of
+from builder.image.documents import CONFIG, Descriptor, ImageConfig, Manifest, RootFS
+from builder.pipeline.services import Services
+from builder.pipeline.staging import spool_of, unstage
+from builder.registry.errors import RegistryUnavailable
+from builder.settings import Settings
+from builder.store import builds
+from builder.store.builds import Submission
+from builder.store.states import State
+from tests.integration.registry_server import free_port, running_registry
+from workers.dispatcher import sweep
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def services_of(directory: Path, registry: str) -> Services:
+    made = Services(
+        Settings(state_directory=directory, database_url=f"sqlite:///{directory / 'a.db'}", registry=registry)
+    )
+    made.database.migrate()
+    return made
+
+
+@pytest.fixture
+def services(tmp_path: Path, registry: str) -> Services:
+    return services_of(tmp_path, registry)
+
+
+def build(services: Services) -> str:
+    with services.database.write() as session:
+        return builds.submit(session, Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")).id
+
+
+def stage(services: Services, build_id: str, name: str) -> str:
+    """Push an image to staging for a build, as the build stage does."""
+    config = ImageConfig(architecture="amd64", os="linux", author=name, rootfs=RootFS(diff_ids=())).to_bytes()
+    manifest = Manifest(config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)), layers=())
+    services.registry.images.push(services.staging(name), manifest, {manifest.config.digest: config})
+    digest = manifest.descriptor().digest
+    with services.database.write() as session:
+        found = builds.get(session, build_id)
+        found.image_digest, found.staging_repository = digest, name
+    return digest
+
+
+def staged(services: Services, name: str, digest: str) -> bool:
+    return services.registry.manifests.find(services.staging(name).at(digest)) is not None
+
+
+def fail(services: Services, build_id: str) -> None:
+    with services.database.write() as session:
+        builds.end(session, builds.get(session, build_id), State.FAILED, Cancelled("x").problem())
+
+
+def test_it_is_removed_and_a_second_time_is_no_harm(services: Services) -> None:
+    build_id = build(services)
+    digest = stage(services, build_id, "one")
+    assert staged(services, "one", digest)
+    unstage(services, build_id)
+    assert not staged(services, "one", digest)
+    unstage(services, build_id)
+
+
+def test_nothing_staged_is_nothing_to_do(services: Services) -> None:
+    unstage(services, build(services))
+
+
+def test_it_stays_as_long_as_another_build_needs_it(services: Services) -> None:
+    first, second = build(services), build(services)
+    digest = stage(services, first, "two")
+    assert stage(services, second, "two") == digest
+    unstage(services, first)
+    assert staged(services, "two", digest)
+    unstage(services, second)
+    assert not staged(services, "two", digest)
+
+
+def test_what_could_not_be_removed_is_swept_up_later(services: Services, tmp_path: Path, registry: str) -> None:
+    build_id = build(services)
+    digest = stage(services, build_id, "three")
+    away = services_of(tmp_path, f"127.0.0.1:{free_port()}")
+    with pytest.raises(RegistryUnavailable):
+        unstage(away, build_id)
+    fail(services, build_id)
+    assert staged(services, "three", digest)
+    sweep(services)
+    assert not staged(services, "three", digest)
+    with services.database.read() as session:
+        assert builds.ended_but_staged(session) == []
+
+
+class TestSpool:
+    def test_is_there_while_it_is_used_and_gone_afterwards(self, services: Services) -> None:
+        with spool_of(services, build(services)) as spool:
+            (spool / "layer").write_bytes(b"x")
+        assert list(services.spool.iterdir()) == []
+
+    def test_is_gone_after_a_failure_too(self, services: Services) -> None:
+        with pytest.raises(ZeroDivisionError), spool_of(services, build(services)):
+            raise ZeroDivisionError
+        assert list(services.spool.iterdir()) == []
+
+    def test_of_killed_workers_is_removed_and_of_living_ones_is_not(self, services: Services) -> None:
+        ended, living, own = build(services), build(services), build(services)
+        fail(services, ended)
+        for owner in (ended, living, own, "unknown"):
+            (services.spool / f"{owner}-abc").mkdir()
+        with spool_of(services, own) as spool:
+            assert sorted(services.spool.iterdir()) == sorted([services.spool / f"{living}-abc", spool])

@@ -1,0 +1,173 @@
+"""The dispatcher hands out what is due, and finds what a worker or a broker has lost; nothing depends on either."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
+from sqlalchemy import update
+
+from builder.pipeline.services import Services
+from builder.settings import Settings
+from builder.store import builds, journal
+from builder.store.builds import Claim, Submission
+from builder.store.schema import Build, OutboxRow
+from builder.store.states import BUILD, RELEASE, State
+from workers.dispatcher import publish, reap, sweep
+
+pytest_plugins = ["tests.unit.databases"]
+QUEUES = ("build", "scan", "release")
+
+
+@pytest.fixture
+def services(tmp_path: Path, migrated_file: Path) -> Iterator[Services]:
+    shutil.copy(migrated_file, tmp_path / "goldsmith.db")
+    made = Services(Settings(state_directory=tmp_path, database_url=f"sqlite:///{tmp_path / 'goldsmith.db'}"))
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def broker() -> Iterator[Celery]:
+    """A Celery whose messages stay in this process."""
+    app = Celery(broker="memory://")
+    app.conf.task_create_missing_queues = True
+    received(app)
+    yield app
+    app.close()
+
+
+def received(app: Celery) -> list[tuple[str, str, list[Any]]]:
+    """(queue, task, arguments) of every message that waits; takes them away."""
+    found = []
+    with app.connection() as connection:
+        for name in QUEUES:
+            queue = connection.SimpleQueue(name)
+            while True:
+                try:
+                    message = queue.get_nowait()
+                except Empty:
+                    break
+                message.ack()
+                found.append((name, message.headers["task"], message.payload[0]))
+            queue.close()
+    return found
+
+
+def submit(services: Services) -> str:
+    with services.database.write() as session:
+        return builds.submit(session, Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")).id
+
+
+def claim(services: Services, build_id: str, lease: float = 0.001) -> Claim:
+    with services.database.write() as session:
+        found = builds.claim(session, build_id, BUILD, "w", lease)
+    assert found is not None
+    time.sleep(0.01)
+    return found
+
+
+def look(services: Services, build_id: str) -> Build:
+    with services.database.read() as session:
+        build = builds.get(session, build_id)
+        session.expunge(build)
+        return build
+
+
+class TestPublish:
+    def test_sends_each_message_once_with_the_builds_id_and_nothing_else(
+        self, services: Services, broker: Celery
+    ) -> None:
+        ids = [submit(services) for _ in range(3)]
+        assert publish(services, broker) == 3
+        assert received(broker) == [("build", "goldsmith.build", [build_id]) for build_id in ids]
+        assert publish(services, broker) == 0
+        assert received(broker) == []
+
+    def test_keeps_everything_while_the_broker_is_away(self, services: Services, broker: Celery) -> None:
+        build_id = submit(services)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        dead = Celery(broker=f"redis://127.0.0.1:{port}/0")
+        dead.conf.task_create_missing_queues = True
+        with pytest.raises(OperationalError):
+            publish(services, dead)
+        assert publish(services, broker) == 1
+        assert received(broker) == [("build", "goldsmith.build", [build_id])]
+
+
+class TestReap:
+    def test_leaves_alone_who_is_at_work(self, services: Services) -> None:
+        build_id = submit(services)
+        held = claim(services, build_id, lease=60)
+        reap(services)
+        assert look(services, build_id).token == held.token
+
+    def test_begins_anew_what_has_lost_its_worker(self, services: Services) -> None:
+        build_id = submit(services)
+        held = claim(services, build_id)
+        with services.database.write() as session:
+            journal.begin_step(session, build_id, held.attempt, "run")
+        reap(services)
+        build = look(services, build_id)
+        assert (build.state, build.attempt) == ("queued", 2)
+        with services.database.read() as session:
+            assert [step.state for step in journal.steps_of(session, build_id)] == ["lost"]
+
+    def test_gives_up_after_a_few_attempts_and_says_why(self, services: Services) -> None:
+        build_id = submit(services)
+        for _ in range(services.settings.maximum_attempts):
+            claim(services, build_id)
+            reap(services)
+        build = look(services, build_id)
+        assert build.state == "failed"
+        assert build.problem is not None
+        assert build.problem["type"] == "/problems/worker-lost"
+        assert build.problem["detail"] == "3 workers were lost in the building stage"
+        assert "memory" in build.problem["hint"]
+
+    def test_never_gives_up_a_release_that_is_recorded(self, services: Services) -> None:
+        build_id = submit(services)
+        with services.database.write() as session:
+            session.execute(
+                update(Build).values(
+                    state=RELEASE.running, attempt=9, lease_until=time.time() - 1, evidence={"release": {}}
+                )
+            )
+        reap(services)
+        assert (look(services, build_id).state, look(services, build_id).attempt) == ("scanned", 10)
+
+    def test_sends_a_lost_message_again(self, services: Services, broker: Celery) -> None:
+        build_id = submit(services)
+        publish(services, broker)
+        received(broker)
+        with services.database.write() as session:
+            session.execute(update(Build).values(updated_at=time.time() - 3600))
+        reap(services)
+        reap(services)
+        publish(services, broker)
+        assert received(broker) == [("build", "goldsmith.build", [build_id])]
+
+    def test_does_not_wake_what_has_ended(self, services: Services) -> None:
+        build_id = submit(services)
+        with services.database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=1.0))
+            session.execute(update(Build).values(state=State.FAILED, updated_at=1.0, lease_until=1.0))
+        reap(services)
+        assert look(services, build_id).state == "failed"
+        with services.database.write() as session:
+            assert builds.unpublished(session) == []
+
+
+def test_a_sweep_of_nothing_needs_no_registry(services: Services) -> None:
+    submit(services)
+    sweep(services)
