@@ -58,6 +58,11 @@ def _document_models(app: FastAPI) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                invalid = operation["responses"].get("422", {})
+                if "application/json" in invalid.get("content", {}):
+                    del operation["responses"]["422"]
         for model in (Problem, LogPage):
             schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -29,6 +30,7 @@ router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _PAGE = 1000
+_LAST_LINE = 2**31 - 1
 
 
 class BuildRequest(BaseModel):
@@ -64,7 +66,9 @@ async def create_build(request: Request, response: Response, requester: Caller, 
         catalogue: Catalogue = request.app.state.catalogue
         recipe, origin = _requested(body.media_type, body.content, catalogue)
         with database.write() as session:
-            build = submit(session, catalogue, recipe, origin=origin, requester=requester)
+            build = submit(
+                session, catalogue, recipe, origin=origin, requester=requester, registry=registry
+            )
             return build_view(build, [], request.app.state.settings.registry)
 
     view = await anyio.to_thread.run_sync(take_in)
@@ -77,7 +81,9 @@ def list_builds(
     request: Request,
     _: Caller,
     database: Store,
-    recipe: Annotated[str | None, Query(max_length=63, description="Only builds of this recipe.")] = None,
+    recipe: Annotated[
+        str | None, Query(max_length=63, pattern="^[a-z0-9-]*$", description="Only builds of this recipe.")
+    ] = None,
     state: Annotated[State | None, Query(description="Only builds in this state.")] = None,
     before: Annotated[str | None, Query(pattern="^[0-9a-z]{26}$", description="Only builds older than this.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -141,7 +147,7 @@ def read_log(
     database: Store,
     accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
     last_event_id: Annotated[str | None, Header(description="Follow from after this line.")] = None,
-    after: Annotated[int, Query(ge=0, le=2**53, description="Only lines after this number.")] = 0,
+    after: Annotated[int, Query(ge=0, le=_LAST_LINE, description="Only lines after this number.")] = 0,
 ) -> Response:
     with database.read() as session:
         final = State(builds.get(session, build_id).state).final
@@ -175,7 +181,7 @@ def _whole_log(database: Database, build_id: str, after: int) -> str:
 def _resume_point(last_event_id: str | None, after: int) -> int:
     if last_event_id is None:
         return after
-    if not last_event_id.isdecimal() or len(last_event_id) > 16:
+    if not re.fullmatch("[0-9]{1,10}", last_event_id) or int(last_event_id) > _LAST_LINE:
         raise RequestInvalid("Last-Event-ID must be a number that an event of this stream had")
     return int(last_event_id)
 

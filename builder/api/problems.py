@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -11,9 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+import builder
 from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected
 
 MEDIA_TYPE = "application/problem+json"
+_NOT_OURS = ("builder.cli", "builder.client", "builder.sandbox")
 log = logging.getLogger("goldsmith.api")
 
 
@@ -72,7 +77,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route, for the OpenAPI document."""
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
@@ -81,7 +85,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def known_problems() -> dict[str, type[GoldsmithError]]:
-    """Every problem type by its slug."""
+    """Every problem type by its slug; also those of the stages, which builds carry."""
+    _import_the_domain()
     found: dict[str, type[GoldsmithError]] = {}
     pending: list[type[GoldsmithError]] = [GoldsmithError]
     while pending:
@@ -89,3 +94,11 @@ def known_problems() -> dict[str, type[GoldsmithError]]:
         pending.extend(kind.__subclasses__())
         found.setdefault(kind.slug, kind)
     return found
+
+
+@cache
+def _import_the_domain() -> None:
+    """A problem is known once the module of its class is imported."""
+    for module in pkgutil.walk_packages(builder.__path__, "builder."):
+        if not module.name.startswith(_NOT_OURS):
+            importlib.import_module(module.name)

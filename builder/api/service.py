@@ -14,15 +14,10 @@ from sqlalchemy import text
 from builder.api.access import Store
 from builder.api.problems import documented, known_problems
 from builder.api.views import Health
-from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.errors import GoldsmithError, Rejected, SettingsInvalid
 from builder.settings import Settings
 
 router = APIRouter(tags=["service"])
-
-
-class NotReady(Unavailable):
-    slug = "not-ready"
-    title = "The service cannot take builds now"
 
 
 class TrustNotConfigured(Rejected):
@@ -57,12 +52,14 @@ def get_trust(request: Request) -> dict[str, Any]:
     settings: Settings = request.app.state.settings
     if settings.sigstore_trust_config is None:
         raise TrustNotConfigured("releases verify with the public Sigstore's trusted root, which clients have")
-    configured = json.loads(settings.sigstore_trust_config.read_text("utf-8"))
-    return {
-        "identity": settings.signer_identity,
-        "issuer": settings.signer_issuer,
-        "trustedRoot": configured["trustedRoot"],
-    }
+    try:
+        trusted_root = json.loads(settings.sigstore_trust_config.read_text("utf-8"))["trustedRoot"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SettingsInvalid(
+            f"GOLDSMITH_SIGSTORE_TRUST_CONFIG names no client trust configuration: {type(error).__name__}",
+            hint="an operator must set it",
+        ) from error
+    return {"identity": settings.signer_identity, "issuer": settings.signer_issuer, "trustedRoot": trusted_root}
 
 
 @router.get(
