@@ -1,0 +1,128 @@
+"""Settings come from GOLDSMITH_ variables alone; a wrong one is named, and no value of any is ever shown."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from builder.errors import SettingsInvalid
+from builder.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.upper().startswith("GOLDSMITH_"):
+            monkeypatch.delenv(name)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"GOLDSMITH_{name}", value)
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings()
+    assert "settings.md" in (caught.value.hint or "") or "operator.md" in (caught.value.hint or "")
+    return caught.value.detail
+
+
+def test_without_any_there_are_defaults_that_suit_a_laptop() -> None:
+    found = load_settings()
+    assert found.database_url.startswith("sqlite:///")
+    assert found.registry == "127.0.0.1:5000"
+    assert found.insecure_registries == ()
+
+
+def test_each_field_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLDSMITH_REGISTRY", "registry.example:5000")
+    monkeypatch.setenv("GOLDSMITH_BUILD_CPUS", "1.5")
+    monkeypatch.setenv("GOLDSMITH_INSECURE_REGISTRIES", " a:1, b:2 ,,")
+    monkeypatch.setenv("GOLDSMITH_STATE_DIRECTORY", "/srv/x")
+    found = load_settings()
+    assert (found.registry, found.build_cpus) == ("registry.example:5000", 1.5)
+    assert found.insecure_registries == ("a:1", "b:2")
+    assert found.state_directory == Path("/srv/x")
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY", "x")
+    monkeypatch.setenv("GOLDSMITH_URL", "the client's")
+    assert load_settings().registry == "127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BUILD_MEMORY_BYTES", "hunter2"),
+        ("BUILD_MEMORY_BYTES", "1"),
+        ("BUILD_CPUS", "0"),
+        ("BUILD_CPUS", "nan"),
+        ("BUILD_PROCESSES", "-5"),
+        ("BUILD_SECONDS", "1e9x"),
+        ("BUILD_LOG_BYTES", "12"),
+        ("IMAGE_BYTES", ""),
+        ("INDEX_MINUTES", "-1"),
+        ("TRIVY_DATABASE_HOURS", "0"),
+        ("LEASE_SECONDS", "0"),
+        ("MAXIMUM_ATTEMPTS", "1.5"),
+        ("SIGNER_SECONDS", "true"),
+    ],
+)
+def test_a_wrong_one_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    detail = refused(monkeypatch, **{name: value})
+    assert f"GOLDSMITH_{name}: " in detail
+    assert "hunter2" not in detail
+
+
+def test_all_wrong_ones_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    detail = refused(monkeypatch, BUILD_CPUS="x", LEASE_SECONDS="y")
+    assert "GOLDSMITH_BUILD_CPUS" in detail
+    assert "GOLDSMITH_LEASE_SECONDS" in detail
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"IDENTITY_CLIENT_ID": "hunter2"}, "IDENTITY_TOKEN_URL, IDENTITY_CLIENT_ID"),
+        ({"IDENTITY_TOKEN_URL": "https://a", "IDENTITY_CLIENT_ID": "hunter2"}, "IDENTITY_CLIENT_SECRET_FILE"),
+        ({"REGISTRY_USERNAME": "hunter2"}, "REGISTRY_PASSWORD_FILE"),
+        ({"REGISTRY_PASSWORD_FILE": "/hunter2"}, "REGISTRY_USERNAME"),
+        ({"SIGNER_IDENTITY": "hunter2"}, "SIGNER_ISSUER"),
+    ],
+)
+def test_what_goes_together_is_asked_for_together(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
+) -> None:
+    detail = refused(monkeypatch, **variables)
+    assert named in detail
+    assert "hunter2" not in detail
+
+
+def test_the_brokers_password_is_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLDSMITH_REDIS_URL", "redis://:hunter2@redis.example/0")
+    found = load_settings()
+    assert "hunter2" not in repr(found) + str(found) + found.model_dump_json()
+    assert found.redis_url.get_secret_value() == "redis://:hunter2@redis.example/0"
+
+
+def test_they_cannot_be_changed() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        load_settings().registry = "x"  # type: ignore[misc]
+
+
+def test_a_traceback_of_a_fault_names_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLDSMITH_BUILD_SECONDS", "ten")
+    monkeypatch.setenv("GOLDSMITH_REDIS_URL", "redis://:hunter2@redis.example/0")
+    try:
+        load_settings()
+    except SettingsInvalid as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "hunter2" not in shown
+
+
+def test_every_one_says_what_it_is_for() -> None:
+    obvious = {"registry_username", "identity_client_id", "identity_client_secret_file"}
+    assert {name for name, field in Settings.model_fields.items() if not field.description} <= obvious
