@@ -17,9 +17,10 @@ from builder.cli.evidence import Evidence
 from builder.cli.output import say, styled
 from builder.cli.provenance import print_trust
 from builder.cli.verifying import Verification, verification_data
+from builder.engine.faults import EngineUnavailable
 from builder.errors import Rejected
 from builder.forensics.compare import Difference, Report, Verdict, compare
-from builder.forensics.docker_subject import Container, EngineUnavailable, export_container, find_container
+from builder.forensics.docker_subject import Container, export_container, find_container
 from builder.forensics.expected import Expectation
 from builder.forensics.subject import entries_of_archive
 from builder.image.entry import Entry, shown

@@ -10,7 +10,8 @@ import docker.errors
 import requests
 from urllib3.exceptions import HTTPError
 
-from builder.errors import Rejected, Unavailable
+from builder.engine.faults import EngineUnavailable
+from builder.errors import Rejected
 from builder.image.digests import Readable
 from builder.image.tarstream import ChunkStream
 
@@ -21,11 +22,6 @@ class ContainerUnknown(Rejected):
     slug = "container-unknown"
     title = "The engine has no such container"
     status = 404
-
-
-class EngineUnavailable(Unavailable):
-    slug = "engine-unavailable"
-    title = "The container engine does not answer"
 
 
 @dataclass(frozen=True)
