@@ -14,9 +14,12 @@ _MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
-    """One field, one variable: `registry` is GOLDSMITH_REGISTRY. `docs/operator.md` lists them."""
+    """One field, one variable: `registry` is GOLDSMITH_REGISTRY; an empty one counts as not set.
 
-    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", extra="ignore", frozen=True)
+    `docs/settings.md` lists them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     # Where things are
     state_directory: Path = Field(default=Path(".goldsmith/state"), description="Caches, spools and locks of a worker.")

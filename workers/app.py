@@ -27,6 +27,8 @@ def make_app() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_keepalive": True, "health_check_interval": 15},
         worker_send_task_events=False,
+        # Far above any stage's own limits: what still runs then hangs, and a new process takes its place.
+        task_time_limit=2 * load_settings().build_seconds + 3600,
         worker_hijack_root_logger=False,
     )
     return app

@@ -14,9 +14,10 @@ import time
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from builder.errors import GoldsmithError, Unavailable
+from builder.errors import GoldsmithError
 from builder.pipeline.services import Services
-from builder.pipeline.staging import unstage
+from builder.pipeline.stage import WorkerLost
+from builder.pipeline.staging import take_back
 from builder.settings import load_settings
 from builder.store import builds, journal
 from builder.store.states import State
@@ -25,27 +26,23 @@ _POLL_SECONDS = 0.2
 _REAP_SECONDS = 5.0
 _LOST_MESSAGE_SECONDS = 60.0
 _SWEEP_SECONDS = 30.0
+_KEPT_MESSAGE_SECONDS = 3600.0
+_BROKER_SECONDS = 5.0
 
 log = logging.getLogger("goldsmith.dispatcher")
 
 
-class WorkerLost(Unavailable):
-    slug = "worker-lost"
-    title = "The worker of the build died, again and again"
-
-
 def publish(services: Services, app: Celery) -> int:
-    """Publish every outbox row that has not been. A crash in between publishes it twice, which does no harm."""
+    """Publish every outbox row that is due. A crash in between publishes it twice, which does no harm.
+
+    Nothing is sent inside a transaction: a broker that hangs must not hold the database's lock.
+    """
     with services.database.read() as session:
-        if not builds.unpublished(session, limit=1):
-            return 0
-    with services.database.write() as session:
-        rows = builds.unpublished(session)
-        for row in rows:
-            app.send_task(
-                f"goldsmith.{row.queue}", args=[row.build_id], queue=row.queue, retry=False, ignore_result=True
-            )
-            row.published_at = time.time()
+        rows = [(row.id, row.queue, row.build_id) for row in builds.unpublished(session)]
+    for row_id, queue, build_id in rows:
+        app.send_task(f"goldsmith.{queue}", args=[build_id], queue=queue, retry=False, ignore_result=True)
+        with services.database.write() as session:
+            builds.mark_published(session, row_id)
     return len(rows)
 
 
@@ -54,8 +51,7 @@ def reap(services: Services) -> None:
     with services.database.write() as session:
         for build in builds.expired(session):
             journal.abandon_steps(session, build.id)
-            recorded = "release" in build.evidence
-            if build.attempt < services.settings.maximum_attempts or recorded:
+            if build.attempt < services.settings.maximum_attempts or builds.is_recorded(build):
                 log.warning("build %s lost its worker in %s: attempt %d", build.id, build.state, build.attempt + 1)
                 builds.retry(session, build)
             else:
@@ -66,20 +62,30 @@ def reap(services: Services) -> None:
                 builds.end(session, build, State.FAILED, error.problem())
         for build in builds.stalled(session, _LOST_MESSAGE_SECONDS):
             builds.remind(session, build)
+        builds.forget_published(session, _KEPT_MESSAGE_SECONDS)
 
 
 def sweep(services: Services) -> None:
-    """Remove what ended builds could not remove themselves, because the registry was away then."""
+    """Take back what ended builds could not: their worker was lost, or the registry was away."""
     with services.database.read() as session:
         left = builds.ended_but_staged(session)
     for build_id in left:
-        unstage(services, build_id)
+        try:
+            take_back(services, build_id)
+        except GoldsmithError as error:
+            log.warning("build %s: not cleared yet: %s", build_id, error)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from workers.app import app
 
+    # A worker waits long for a message; whoever sends one must not.
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "socket_timeout": _BROKER_SECONDS,
+        "socket_connect_timeout": _BROKER_SECONDS,
+    }
     services = Services(load_settings())
     stopped = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +107,9 @@ def main() -> None:
         except GoldsmithError as error:
             log.warning("%s", error)
             stopped.wait(1)
+        except Exception:
+            log.exception("this round broke; going on with the next")
+            stopped.wait(5)
 
 
 if __name__ == "__main__":

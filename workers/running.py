@@ -9,7 +9,6 @@ from typing import Protocol
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task, run_stage
 from builder.settings import load_settings
-from builder.store.schema import Build
 from builder.store.states import Stage
 
 
@@ -18,7 +17,7 @@ class Runnable(Protocol):
 
     def work(self, task: Task) -> dict[str, object]: ...
 
-    def clean_up(self, build: Build) -> None: ...
+    def clean_up(self, build_id: str) -> None: ...
 
 
 @cache

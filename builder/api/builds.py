@@ -64,12 +64,11 @@ async def create_build(request: Request, response: Response, requester: Caller, 
 
     def take_in() -> BuildView:
         catalogue: Catalogue = request.app.state.catalogue
+        registry = request.app.state.settings.registry
         recipe, origin = _requested(body.media_type, body.content, catalogue)
         with database.write() as session:
-            build = submit(
-                session, catalogue, recipe, origin=origin, requester=requester, registry=registry
-            )
-            return build_view(build, [], request.app.state.settings.registry)
+            build = submit(session, catalogue, recipe, origin=origin, requester=requester, registry=registry)
+            return build_view(build, [], registry)
 
     view = await anyio.to_thread.run_sync(take_in)
     response.headers["Location"] = f"/v1/builds/{view.id}"

@@ -49,16 +49,12 @@ class Accounts:
         return Accounts(passwd, group, shadow)
 
     def locked(self) -> Accounts:
-        """No account can log in with a password, and no password hash stays in the image."""
-        if self.shadow is None:
-            return self
-        lines = []
-        for line in self.shadow.splitlines():
-            fields = line.split(":")
-            if len(fields) > 1 and not fields[1].startswith(("*", "!*")):
-                fields[1] = "!*"
-            lines.append(":".join(fields))
-        return Accounts(self.passwd, self.group, "\n".join(lines) + "\n" if lines else "")
+        """No account can log in with a password, and no password hash stays in the image.
+
+        passwd(5) may hold a hash too, and an empty field there is a login without any password.
+        """
+        shadow = None if self.shadow is None else _with_second_field(self.shadow, ("*", "!*"), "!*")
+        return Accounts(_with_second_field(self.passwd, ("x", "*", "!"), "*"), self.group, shadow)
 
     def uid(self, name: str) -> int:
         return _number(name, self.passwd, "user")
@@ -74,6 +70,16 @@ class Accounts:
             return uid, self.gid(group)
         own = [line.split(":") for line in self.passwd.splitlines()]
         return uid, next((int(f[3]) for f in own if len(f) > 3 and f[2] == str(uid) and f[3].isdecimal()), uid)
+
+
+def _with_second_field(text: str, kept: tuple[str, ...], locked: str) -> str:
+    lines = []
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) > 1 and fields[1] not in kept:
+            fields[1] = locked
+        lines.append(":".join(fields))
+    return "\n".join(lines) + "\n" if lines else text
 
 
 def _pairs(text: str) -> list[tuple[str, int]]:

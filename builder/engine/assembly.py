@@ -38,6 +38,11 @@ class RunFailed(Rejected):
     title = "A command of the recipe failed"
 
 
+class PackagesVanished(Rejected):
+    slug = "packages-vanished"
+    title = "A command of the recipe changed the package database"
+
+
 class NoPackageManager(Rejected):
     slug = "no-package-manager"
     title = "The base has no apt"
@@ -79,12 +84,17 @@ class Assembly:
         if self._run(leave):
             raise Broken("the package archive could not be removed from the build container")
 
-    def add_users(self, users: Sequence[User], *, lock_passwords: bool) -> None:
-        """Add accounts, and take every password away. Raises AccountConflict."""
+    def add_users(self, users: Sequence[User]) -> None:
+        """Add accounts. Raises AccountConflict."""
         before = self.accounts()
-        after = before.add(users)
-        if lock_passwords:
-            after = after.locked()
+        self._write_accounts(before, before.add(users))
+
+    def lock_passwords(self) -> None:
+        """Take every password away, also those that the recipe's own commands set."""
+        before = self.accounts()
+        self._write_accounts(before, before.locked())
+
+    def _write_accounts(self, before: Accounts, after: Accounts) -> None:
         changed = {
             "etc/passwd": (after.passwd, before.passwd),
             "etc/group": (after.group, before.group),
@@ -116,7 +126,13 @@ class Assembly:
         self.container.put(buffer.getvalue())
 
     def run(self, steps: Sequence[Sequence[str] | Shell], environment: dict[str, str]) -> None:
-        """Run the recipe's own commands, in order. Raises RunFailed with the end of what the command said."""
+        """Run the recipe's own commands, in order.
+
+        Raises RunFailed with the end of what the command said, or PackagesVanished.
+        """
+        if not steps:
+            return
+        before = parse_status(self.dpkg_status())
         for index, step in enumerate(steps):
             argv = ["/bin/sh", "-euc", step.shell] if isinstance(step, Shell) else list(step)
             shown = "shell script" if isinstance(step, Shell) else " ".join(argv)
@@ -126,6 +142,7 @@ class Assembly:
                 raise RunFailed(
                     f"spec.run[{index}] ({shown[:200]}) failed: {said}", hint="the build's log has all of it"
                 )
+        self._refuse_vanished(before)
 
     def accounts(self) -> Accounts:
         def text(path: str) -> str | None:
@@ -186,6 +203,16 @@ class Assembly:
         if missing:
             names = ", ".join(f"{package.name} {package.version}" for package in missing[:5])
             raise InstallFailed(f"locked but not installed afterwards: {names}")
+
+    def _refuse_vanished(self, before: set[tuple[str, str, str]]) -> None:
+        """A package that dpkg no longer lists is one that no scanner sees."""
+        vanished = sorted(before - parse_status(self.dpkg_status()))
+        if vanished:
+            names = ", ".join(f"{name} {version}" for name, version, _ in vanished[:5])
+            raise PackagesVanished(
+                f"spec.run: {len(vanished)} packages are no longer listed as they were installed: {names}",
+                hint="commands may not remove or replace packages; leave them out of the base or of spec.packages",
+            )
 
     def _replace(self, path: str, content: bytes) -> None:
         found = self.container.header(f"/{path}")

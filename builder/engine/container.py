@@ -77,7 +77,8 @@ class Container:
 
     def output(self, lines: int = 40) -> str:
         """The last lines that the container's own process wrote."""
-        return bytes(self._api.logs(self.id, tail=lines)).decode("utf-8", "replace")
+        with translated():
+            return bytes(self._api.logs(self.id, tail=lines)).decode("utf-8", "replace")
 
     def run(
         self,

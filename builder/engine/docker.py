@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ _CAPABILITIES = [
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
+Login = Callable[[str], tuple[str, str] | None]
+
+
 class BaseUnavailable(Rejected):
     slug = "base-unavailable"
     title = "The base image cannot be had"
@@ -42,11 +45,11 @@ class Limits:
 
 
 class Engine:
-    """One connection to one engine. `credentials` are for the registry that images are pulled from."""
+    """One connection to one engine. `login` answers (user, password) for a registry's host, for that one alone."""
 
-    def __init__(self, url: str, limits: Limits, credentials: tuple[str, str] | None = None) -> None:
+    def __init__(self, url: str, limits: Limits, login: Login = lambda _: None) -> None:
         self._limits = limits
-        self._credentials = {"username": credentials[0], "password": credentials[1]} if credentials else None
+        self._login = login
         try:
             self._client = docker.DockerClient(base_url=url, timeout=120, version="auto")
         except (DockerException, requests.RequestException) as error:
@@ -86,9 +89,11 @@ class Engine:
     def pull(self, reference: str) -> str:
         """Pull an image by digest (`host/repository@sha256:…`) and answer its id. Raises BaseUnavailable."""
         repository, _, digest = reference.partition("@")
+        login = self._login(repository.partition("/")[0])
+        auth = {"username": login[0], "password": login[1]} if login else {}
         with translated():
             try:
-                image = self._client.images.pull(repository, tag=digest, auth_config=self._credentials)
+                image = self._client.images.pull(repository, tag=digest, auth_config=auth)
             except (NotFound, ImageNotFound) as error:
                 raise BaseUnavailable(
                     f"{reference} cannot be pulled: {said(error)}", hint="check the digest"
@@ -112,6 +117,7 @@ class Engine:
                 entrypoint=_IDLE,
                 command=[],
                 user="0:0",
+                hostname="goldsmith",  # one for all: the engine would make one up, and builds would differ by it
                 working_dir="/",
                 environment=dict(environment),
                 network_mode="none",
@@ -126,8 +132,9 @@ class Engine:
 
     @contextmanager
     def trial_container(self, image: str, build_id: str, command: list[str] | None = None) -> Iterator[Container]:
-        """A container of a finished image, run as its configuration says, on a network without a way out.
+        """A container of a finished image, run as its configuration says, on a network of its own.
 
+        Nothing is routed out of that network; the host itself can be reached through it.
         With `command` the image's entrypoint is replaced: to look at an image that has no server to start.
         """
         replaced: dict[str, Any] = {"entrypoint": command, "command": []} if command else {}
@@ -150,6 +157,15 @@ class Engine:
         finally:
             with translated():
                 network.remove()
+
+    def builds_with_leftovers(self) -> set[str]:
+        """The ids of all builds that have a container or a network in this engine."""
+        with translated():
+            filters: dict[str, Any] = {"label": BUILD_LABEL}
+            containers = self._client.containers.list(all=True, filters=filters, ignore_removed=True)
+            labels = [container.labels[BUILD_LABEL] for container in containers]
+            networks = self._client.networks.list(filters=filters)
+            return {*labels, *(network.attrs["Labels"][BUILD_LABEL] for network in networks)}
 
     def remove_leftovers(self, build_id: str) -> None:
         """Remove every container and network of a build, whoever made them."""

@@ -26,12 +26,12 @@ def translated() -> Iterator[None]:
     """Around every call to the SDK. Raises EngineUnavailable or EngineFailed."""
     try:
         yield
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise EngineUnavailable("the Docker Engine stopped answering", hint="see the engine's own log") from error
     except APIError as error:
         if error.status_code is not None and error.status_code >= 500 and "no space left" in str(error).lower():
             raise EngineUnavailable("the Docker Engine has no disk space left", hint="free some space") from error
         raise EngineFailed(f"the Docker Engine refused: {said(error)}") from error
+    except requests.RequestException as error:
+        raise EngineUnavailable("the Docker Engine stopped answering", hint="see the engine's own log") from error
 
 
 def said(error: APIError) -> str:

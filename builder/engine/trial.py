@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from builder.engine.container import Check, Container
 from builder.engine.docker import Engine
-from builder.errors import Fault, Rejected
+from builder.errors import Fault, ProgramTimedOut, Rejected
+from builder.process import run
 from builder.recipes.model import CommandTest, FileTest, HttpTest, Output, PortTest, Test
 
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 _MAX_BODY = 256 * 1024
+_MATCH_SECONDS = 5.0
 
 
 class TestFailed(Rejected):
@@ -116,9 +118,21 @@ def _command(container: Container, test: CommandTest, check: Check, deadline: fl
 def _output(name: str, expected: Output, text: str) -> str:
     if expected.contains is not None and expected.contains not in text:
         return f"{name} does not contain {expected.contains!r}; it is {text[:400]!r}"
-    if expected.matches is not None and not re.search(expected.matches, text):
+    if expected.matches is not None and not _matches(expected.matches, text):
         return f"{name} does not match {expected.matches!r}; it is {text[:400]!r}"
     return ""
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a recipe's regular expression is found. In a process of its own: some expressions take for ever."""
+    script = "import re, sys; sys.exit(0 if re.search(sys.argv[1], sys.stdin.read()) else 3)"
+    try:
+        argv = [sys.executable, "-I", "-X", "utf8", "-c", script, pattern]
+        return run(argv, timeout=_MATCH_SECONDS, stdin=text.encode(), accept=(0, 3)).exit_code == 0
+    except ProgramTimedOut as error:
+        raise TestFailed(
+            f"the expression {pattern!r} was not decided within {_MATCH_SECONDS:g} seconds", hint="write a simpler one"
+        ) from error
 
 
 def _file(container: Container, test: FileTest) -> str:

@@ -18,11 +18,13 @@ FORMAT = "goldsmith-record/v1"
 
 
 class RecordedStep(BaseModel):
-    """A step that was done. Times are UTC seconds."""
+    """A step that has ended: done, failed in an attempt before, or lost with its worker. Times are UTC seconds."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
+    state: str
+    attempt: int
     started: float
     finished: float
     summary: str

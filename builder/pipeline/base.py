@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import select
-
 from builder.errors import Broken
 from builder.image import documents
 from builder.image.digests import Readable
@@ -23,10 +21,9 @@ from builder.image.layout import Image
 from builder.pipeline.services import Services
 from builder.recipes.model import Base as BaseSpec
 from builder.registry.reference import Repository, parse_reference
-from builder.store import attachments
+from builder.store import attachments, builds
 from builder.store.attachments import Kind
 from builder.store.builds import BaseNotReleased
-from builder.store.schema import Release
 
 
 @dataclass(frozen=True)
@@ -49,24 +46,29 @@ class Base:
         return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
-def image_base(services: Services, spec: BaseSpec, spool: Path) -> Base:
-    """The base that a recipe names. Raises BaseNotReleased, or what the registry client raises."""
+def image_base(services: Services, spec: BaseSpec, recipe_digest: str | None, spool: Path) -> Base:
+    """The base that a recipe names; of another recipe the release with `recipe_digest`.
+
+    Raises BaseNotReleased, or what the registry client raises.
+    """
     if spec.recipe is not None:
-        return _released(services, spec.recipe, spool)
+        assert recipe_digest is not None, "noted when the build was taken in"
+        return _released(services, spec.recipe, recipe_digest, spool)
     assert spec.image is not None
     return _foreign(services, spec.image, spool)
 
 
-def _released(services: Services, recipe: str, spool: Path) -> Base:
+def _released(services: Services, name: str, recipe_digest: str, spool: Path) -> Base:
     with services.database.read() as session:
-        release = session.scalars(
-            select(Release).where(Release.recipe_name == recipe).order_by(Release.released_at.desc()).limit(1)
-        ).one_or_none()
+        release = builds.newest_release(session, recipe_digest, services.settings.registry)
         if release is None:
-            raise BaseNotReleased(f"the recipe {recipe!r} has no released image", hint=f"`goldsmith build {recipe}`")
+            raise BaseNotReleased(
+                f"the recipe {name!r}, as it was when the build was asked for, has no released image in this registry",
+                hint=f"`goldsmith build {name}`, then build again",
+            )
         found = attachments.find(session, release.build_id, Kind.INVENTORY)
         if found is None:
-            raise Broken(f"the release {release.build_id} of {recipe} has no inventory")
+            raise Broken(f"the release {release.build_id} of {name} has no inventory")
         inventory = attachments.content(session, found)
         repository, digest = services.released(release.repository), release.digest
     with tempfile.NamedTemporaryFile(dir=spool) as file:

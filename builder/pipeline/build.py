@@ -22,10 +22,9 @@ from builder.pipeline.journal import StepScope
 from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import spool_of, unstage
+from builder.pipeline.staging import remove_leftovers, spool_of, take_back
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
-from builder.store.schema import Build
 
 
 class BuildStage:
@@ -37,8 +36,7 @@ class BuildStage:
     def work(self, task: Task) -> dict[str, Any]:
         services = self._services
         deadline = time.monotonic() + services.settings.build_seconds
-        # A worker that died may have left a container of this build behind.
-        services.engine.remove_leftovers(task.build.id)
+        remove_leftovers(services, task.build.id)
         with spool_of(services, task.build.id) as spool:
             prepared = prepare(services, task, spool, deadline)
             composed = self._build(task, prepared, spool, deadline)
@@ -57,9 +55,9 @@ class BuildStage:
         )
         return {"build": kept(evidence)}
 
-    def clean_up(self, build: Build) -> None:
-        self._services.engine.remove_leftovers(build.id)
-        unstage(self._services, build.id)
+    def clean_up(self, build_id: str) -> None:
+        self._services.engine.remove_leftovers(build_id)
+        take_back(self._services, build_id)
 
     def _build(self, task: Task, prepared: Prepared, spool: Path, deadline: float) -> Composed:
         spec, lock = task.recipe.spec, prepared.lock
@@ -69,11 +67,13 @@ class BuildStage:
                 assembly.install(spec.packages, lock.packages, self._services.debs)
                 step.summary = f"{len(lock.packages)} packages installed, without network"
             with _logged(task, assembly, "configure") as step:
-                assembly.add_users(spec.users, lock_passwords=spec.hardening.lock_passwords)
+                assembly.add_users(spec.users)
                 assembly.put_files(spec.files)
                 step.summary = f"{len(spec.users)} users, {len(spec.files)} files"
             with _logged(task, assembly, "run") as step:
                 assembly.run(spec.run, spec.environment)
+                if spec.hardening.lock_passwords:
+                    assembly.lock_passwords()
                 step.summary = f"{len(spec.run)} commands, without network"
             with task.journal.step("canonicalise") as step:
                 composed = self._canonicalise(task, container, prepared, spool)

@@ -81,7 +81,7 @@ def _bootstrapped(services: Services, task: Task, debian: DebianBase, spool: Pat
 def _on_image(services: Services, task: Task, spec: BaseSpec, spool: Path) -> Prepared:
     packages = task.recipe.spec.packages
     with task.journal.step("base") as step:
-        base = image_base(services, spec, spool)
+        base = image_base(services, spec, task.build.base_digest, spool)
         engine_image = services.engine.pull(base.reference)
         step.summary = base.reference
     with task.journal.step("resolve") as step:

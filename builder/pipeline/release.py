@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from builder.errors import Broken, SettingsInvalid, Unavailable
+from builder.errors import Broken, GoldsmithError, SettingsInvalid
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
 from builder.pipeline.provenance import provenance
 from builder.pipeline.services import Services
-from builder.pipeline.stage import Task, Unfinished
-from builder.pipeline.staging import spool_of, unstage
+from builder.pipeline.stage import Task
+from builder.pipeline.staging import spool_of, take_back
 from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
 from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
 from builder.signing.statement import SLSA_PROVENANCE, Subject
-from builder.store import attachments, builds, journal
+from builder.store import attachments, builds, journal, releases
 from builder.store.attachments import Kind
-from builder.store.schema import Build, Release
+from builder.store.schema import Release
 
 _BESIDE_IMAGE = (Kind.INVENTORY, Kind.CYCLONEDX, Kind.SPDX)
 
@@ -43,27 +41,14 @@ class ReleaseStage:
         evidence = self._recorded(task)
         if evidence is None:
             evidence = self._release(task, image, target)
-        try:
-            with task.journal.step("tag") as step:
-                self._tag(task, image, target)
-                step.summary = ", ".join(spec.publish.tags)
-            unstage(self._services, task.build.id)
-        except Unavailable as error:
-            # What is recorded is released: it cannot fail any more, only take longer.
-            raise Unfinished(f"the release is recorded, its tags are not set yet: {error.detail}") from error
+        with task.journal.step("tag") as step:
+            step.summary = ", ".join(self._tag(task, image, target)) or "a newer release has the tags"
+        with suppress(GoldsmithError):  # what stays in staging, the dispatcher removes
+            take_back(self._services, task.build.id)
         return {"release": kept(evidence)}
 
-    def clean_up(self, build: Build) -> None:
-        """Take back what was published unless somebody else's release is the same image; then what was staged."""
-        services = self._services
-        if build.image_digest is not None and build.staging_repository is not None:
-            with services.database.read() as session:
-                needed = builds.others_stage(session, build) or _is_released(session, build.image_digest)
-            if not needed:
-                target = services.released(build.staging_repository)
-                services.registry.referrers.remove(target, build.image_digest)
-                services.registry.manifests.delete(target.at(build.image_digest))
-        unstage(services, build.id)
+    def clean_up(self, build_id: str) -> None:
+        take_back(self._services, build_id)
 
     def _release(self, task: Task, image: Descriptor, target: Repository) -> ReleaseEvidence:
         services, publish = self._services, task.recipe.spec.publish
@@ -142,7 +127,14 @@ class ReleaseStage:
         with self._services.database.write() as session:
             build = builds.held_build(session, task.claim)
             steps = [
-                RecordedStep(name=step.name, started=step.started_at, finished=step.finished_at, summary=step.summary)
+                RecordedStep(
+                    name=step.name,
+                    state=step.state,
+                    attempt=step.attempt,
+                    started=step.started_at,
+                    finished=step.finished_at,
+                    summary=step.summary,
+                )
                 for step in journal.steps_of(session, build.id)
                 if step.finished_at is not None
             ]
@@ -167,6 +159,7 @@ class ReleaseStage:
                     digest=digest,
                     recipe_name=build.recipe_name,
                     recipe_digest=build.recipe_digest,
+                    registry_host=self._services.settings.registry,
                     repository=evidence.repository,
                     tags=list(evidence.tags),
                     released_at=time.time(),
@@ -180,14 +173,15 @@ class ReleaseStage:
         kept_before = task.build.evidence.get("release")
         return ReleaseEvidence.model_validate(kept_before) if kept_before else None
 
-    def _tag(self, task: Task, image: Descriptor, target: Repository) -> None:
+    def _tag(self, task: Task, image: Descriptor, target: Repository) -> list[str]:
+        """Point the tags at the image, but for those that a newer release has taken. Answers the ones it set."""
         services = self._services
         manifest = services.registry.manifests.get(target.at(image.digest))
         with services.database.read() as session:
             builds.held_build(session, task.claim)
-        for tag in task.recipe.spec.publish.tags:
+            release = session.get_one(Release, task.build.id)
+            taken = releases.newer_tags(session, release)
+        tags = [tag for tag in release.tags if tag not in taken]
+        for tag in tags:
             services.registry.manifests.put(target.tagged(tag), manifest.data)
-
-
-def _is_released(session: Session, digest: str) -> bool:
-    return session.scalars(select(Release.build_id).where(Release.digest == digest).limit(1)).first() is not None
+        return tags

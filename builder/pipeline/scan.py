@@ -7,13 +7,12 @@ from typing import Any
 from builder.pipeline.evidence import BuildEvidence, ScanEvidence, kept
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import unstage
+from builder.pipeline.staging import take_back
 from builder.policy.gate import GateFailed, Verdict, evaluate
 from builder.scanning.database import ensure
 from builder.scanning.findings import ScanResult
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
-from builder.store.schema import Build
 
 CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
 SPDX_TYPE = "application/spdx+json"
@@ -52,7 +51,7 @@ class ScanStage:
                 f"{len(found.secrets)} secrets" + (" (sample database)" if database.sample else "")
             )
         with task.journal.step("gate") as step:
-            verdict = evaluate(task.recipe.spec.policy, result)
+            verdict = evaluate(task.recipe.spec.policy, result, packages_built=_packages(built))
             for rule in verdict.rules:
                 step.log(f"{'passed' if rule.passed else 'FAILED'}: {rule.rule}: {rule.explanation}")
             evidence = self._keep(task, result, verdict)
@@ -61,8 +60,8 @@ class ScanStage:
             step.summary = verdict.explanation
         return {"scan": evidence}
 
-    def clean_up(self, build: Build) -> None:
-        unstage(self._services, build.id)
+    def clean_up(self, build_id: str) -> None:
+        take_back(self._services, build_id)
 
     def _keep(self, task: Task, result: ScanResult, verdict: Verdict) -> dict[str, Any]:
         """The scan is kept whether the gate passes or not: a refusal must show what it rests on."""
@@ -84,3 +83,8 @@ class ScanStage:
             )
             build.evidence = {**build.evidence, "scan": evidence}
         return evidence
+
+
+def _packages(built: BuildEvidence) -> int:
+    """How many packages the scanner must see at the least: what dpkg lists, and never fewer than were installed."""
+    return max(built.image.packages, len(built.lock.base.packages) + len(built.lock.packages))

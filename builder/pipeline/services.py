@@ -77,8 +77,12 @@ class Services:
     def engine(self) -> Engine:
         settings = self.settings
         limits = Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
-        found = self._login()
-        return Engine(settings.engine_url, limits, (found.username, found.password) if found else None)
+
+        def login(registry: str) -> tuple[str, str] | None:
+            found = self.credentials.find(registry)
+            return (found.username, found.password) if found else None
+
+        return Engine(settings.engine_url, limits, login)
 
     @cached_property
     def trivy(self) -> Trivy:

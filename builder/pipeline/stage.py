@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +33,16 @@ class Task:
     watch: Watch
 
 
-class Unfinished(Unavailable):
-    """The stage has passed its point of no return and must be taken up again: it can no longer fail."""
-
-    slug = "unfinished"
-    title = "The last part of the build is tried again"
+class WorkerLost(Unavailable):
+    slug = "worker-lost"
+    title = "The worker of the build died, again and again"
 
 
 Work = Callable[[Task], dict[str, Any]]
-CleanUp = Callable[[Build], None]
+CleanUp = Callable[[str], None]
+
+_DELAY = 5.0
+_LONGEST_DELAY = 60.0
 
 
 def run_stage(
@@ -72,11 +72,9 @@ def run_stage(
         with Watch(database, claim, journal, lease_seconds) as watch:
             task = Task(build, Recipe.model_validate_json(build.recipe), claim, journal, watch)
             try:
-                if build.cancel_requested:
+                if build.cancel_requested and not builds.is_recorded(build):
                     raise Cancelled("the build was cancelled on request")
                 evidence = work(task)
-            except Unfinished:
-                raise
             except GoldsmithError:
                 # Whatever broke first, a stage that was told to stop reports why it was told.
                 watch.check()
@@ -87,12 +85,6 @@ def run_stage(
     except LeaseLost as error:
         log.warning("build %s: %s", build_id, error)
         return None
-    except Unfinished as error:
-        log.warning("build %s: %s", build_id, error)
-        with database.write() as session:
-            again = builds.held_build(session, claim)
-            builds.retry(session, again)
-            return State(again.state)
     except GoldsmithError as error:
         return _end(database, claim, journal, error, clean_up)
     except Exception as error:
@@ -102,19 +94,22 @@ def run_stage(
 
 
 def _end(database: Database, claim: Claim, journal: Journal, error: GoldsmithError, clean_up: CleanUp) -> State | None:
+    """End the build, and only then take back what it left: a worker that lost its claim owns none of that any more."""
     state = State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
     log.warning("build %s %s: %s", claim.build_id, state, error)
     try:
         journal.flush()
         with database.write() as session:
             build = builds.held_build(session, claim)
+            if builds.is_recorded(build):
+                # What is recorded is released: it cannot fail any more, only take longer.
+                builds.retry(session, build, delay=min(_LONGEST_DELAY, _DELAY * build.attempt))
+                return State(build.state)
             builds.end(session, build, state, error.problem())
     except LeaseLost:
         return None
-    finally:
-        with database.read() as session:
-            build = builds.get(session, claim.build_id)
-            session.expunge(build)
-        with suppress(GoldsmithError):
-            clean_up(build)
+    try:
+        clean_up(claim.build_id)
+    except GoldsmithError as failure:
+        log.warning("build %s: left behind for the dispatcher to remove: %s", claim.build_id, failure)
     return state

@@ -9,21 +9,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.pipeline.services import Services
-from builder.store import builds
+from builder.store import builds, releases
 from builder.store.builds import BuildUnknown
-from builder.store.states import State
+from builder.store.states import FINAL, State
 
 
-def unstage(services: Services, build_id: str) -> None:
-    """Remove what a build staged, unless another build that has not ended staged the same image."""
+def take_back(services: Services, build_id: str) -> None:
+    """Remove all that a build has in the registry but a recorded release: what it published, then what it staged.
+
+    Whatever another build needs stays. Nothing is forgotten before it is gone, so a failure here is tried again later.
+    """
     with services.database.read() as session:
         build = builds.get(session, build_id)
-        repository, digest = build.staging_repository, build.image_digest
+        name, digest = build.staging_repository, build.image_digest
         shared = builds.others_stage(session, build)
-    if repository is None or digest is None:
+        released = digest is not None and name is not None and releases.is_released(session, name, digest)
+    if name is None or digest is None:
         return
+    if not shared and not released:
+        target = services.released(name)
+        services.registry.referrers.remove(target, digest)
+        services.registry.manifests.delete(target.at(digest))
     if not shared:
-        services.registry.manifests.delete(services.staging(repository).at(digest))
+        services.registry.manifests.delete(services.staging(name).at(digest))
     with services.database.write() as session:
         builds.get(session, build_id).staging_repository = None
 
@@ -36,15 +44,25 @@ def spool_of(services: Services, build_id: str) -> Iterator[Path]:
     """
     for path in services.spool.iterdir():
         owner = path.name.partition("-")[0]
-        if owner == build_id or _has_ended(services, owner):
+        if owner == build_id or _state(services, owner) in (None, *FINAL):
             shutil.rmtree(path, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=services.spool, prefix=f"{build_id}-") as work:
         yield Path(work)
 
 
-def _has_ended(services: Services, build_id: str) -> bool:
+def remove_leftovers(services: Services, build_id: str) -> None:
+    """Remove this build's containers and networks, and those of builds that ended when no worker could do it.
+
+    Builds that this database does not know belong to somebody else who shares the engine.
+    """
+    for owner in services.engine.builds_with_leftovers():
+        if owner == build_id or _state(services, owner) in FINAL:
+            services.engine.remove_leftovers(owner)
+
+
+def _state(services: Services, build_id: str) -> State | None:
     with services.database.read() as session:
         try:
-            return State(builds.get(session, build_id).state).final
+            return State(builds.get(session, build_id).state)
         except BuildUnknown:
-            return True
+            return None

@@ -146,7 +146,7 @@ class AptArchive:
         try:
             done = self._apt("update", "--error-on=any", timeout=_UPDATE_SECONDS)
         except ProgramFailed as error:
-            if "does not have a Release file" in error.stderr_tail or "404" in error.stderr_tail:
+            if "does not have a Release file" in error.stderr_tail:
                 raise SuiteUnknown(
                     f"the Debian archive has no suite {self._suite!r} with these components",
                     hint="see spec.base.debian; suites are named like 'trixie'",

@@ -93,15 +93,40 @@ class GateFailed(Rejected):
         )
 
 
-def evaluate(policy: Policy, scan: ScanResult) -> Verdict:
-    """Judge a scan. Raises nothing: whether a failed verdict is an error is for the caller to say (`GateFailed.of`)."""
-    rules = (_vulnerabilities(policy, scan), _secrets(policy, scan), _configuration(scan))
+def evaluate(policy: Policy, scan: ScanResult, *, packages_built: int) -> Verdict:
+    """Judge a scan of an image into which `packages_built` packages went.
+
+    Raises nothing: whether a failed verdict is an error is for the caller to say (`GateFailed.of`).
+    """
+    rules = (
+        _completeness(scan, packages_built),
+        _vulnerabilities(policy, scan),
+        _secrets(policy, scan),
+        _configuration(scan),
+    )
     return Verdict(
         passed=all(rule.passed for rule in rules),
         reference=scan.reference,
         rules=rules,
         sample_database=scan.database.sample,
         database_digest=scan.database.digest,
+    )
+
+
+def _completeness(scan: ScanResult, packages_built: int) -> RuleResult:
+    """A scanner that overlooks packages, or sees none at all, says nothing about an image."""
+    seen = scan.package_count
+    complete = seen > 0 and seen >= packages_built
+    return RuleResult(
+        rule="completeness",
+        field="spec.packages",
+        passed=complete,
+        explanation=(
+            f"The scanner saw {_count(range(seen), 'package', 'packages')}."
+            if complete
+            else f"The scanner saw {_count(range(seen), 'package', 'packages')} where {max(1, packages_built)} or more "
+            "must be: what it did not see, it cannot vouch for."
+        ),
     )
 
 
@@ -121,8 +146,6 @@ def _vulnerabilities(policy: Policy, scan: ScanResult) -> RuleResult:
         )
     else:
         explanation = f"The policy allows {limit}, and of {len(found)} vulnerabilities found none is worse."
-    if not scan.package_count:
-        explanation += " The scanner saw no package in the image, so there was nothing to look up."
     if ignored:
         explanation += f" {len(ignored)} without a fix {'was' if len(ignored) == 1 else 'were'} ignored, as it says."
     return RuleResult(

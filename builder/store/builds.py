@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Cancelled, Problem, Rejected
@@ -65,13 +65,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue" or "request"."""
+    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request" or "base";
+    `base_digest` is the digest of the recipe whose release it starts from."""
 
     recipe_name: str
     recipe_digest: str
     recipe: str
     origin: str
     requester: str
+    base_digest: str | None = None
 
 
 def new_build_id() -> str:
@@ -91,6 +93,7 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         recipe=submission.recipe,
         origin=submission.origin,
         requester=submission.requester,
+        base_digest=submission.base_digest,
         waits_for=waits_for,
         attempt=1,
         token=0,
@@ -129,10 +132,11 @@ def running_build_of(session: Session, recipe_digest: str) -> Build | None:
     ).first()
 
 
-def newest_release(session: Session, recipe_name: str, recipe_digest: str) -> Release | None:
+def newest_release(session: Session, recipe_digest: str, registry: str) -> Release | None:
+    """The newest release of exactly this recipe in this registry. A name would not do: anybody may use it again."""
     return session.scalars(
         select(Release)
-        .where(Release.recipe_name == recipe_name, Release.recipe_digest == recipe_digest)
+        .where(Release.recipe_digest == recipe_digest, Release.registry_host == registry)
         .order_by(Release.released_at.desc())
         .limit(1)
     ).first()
@@ -194,23 +198,33 @@ def end(session: Session, build: Build, state: State, problem: Problem) -> None:
 
 
 def request_cancel(session: Session, build_id: str) -> Build:
-    """Ask for an end. A build that no worker holds ends at once; a held one when its worker notices (seconds)."""
+    """Ask for an end. A build that no worker holds ends at once; a held one when its worker notices (seconds).
+
+    Raises AlreadyFinal, also for a release that is recorded: that can be finished, and nothing else.
+    """
     build = get(session, build_id, lock=True)
     if State(build.state).final:
         raise AlreadyFinal(f"build {build_id} is already {build.state}")
+    if is_recorded(build):
+        raise AlreadyFinal(f"the release of build {build_id} is recorded already; only its tags are still to be set")
     build.cancel_requested = True
     build.updated_at = time.time()
-    if stage_running_in(State(build.state)) is None and build.staging_repository is None:
+    if stage_running_in(State(build.state)) is None:
         end(session, build, State.CANCELLED, Cancelled("the build was cancelled on request").problem())
     return build
 
 
-def retry(session: Session, build: Build) -> None:
-    """Begin a stage anew after its worker was lost or a dependency failed for a while."""
+def is_recorded(build: Build) -> bool:
+    """Whether the ledger has the build's release: from then on the build can only be finished."""
+    return "release" in build.evidence
+
+
+def retry(session: Session, build: Build, *, delay: float = 0) -> None:
+    """Begin a stage anew, after `delay` seconds, when its worker was lost or a dependency failed for a while."""
     stage = stage_running_in(State(build.state))
     assert stage is not None
     build.attempt += 1
-    _move(session, build, stage.ready)
+    _move(session, build, stage.ready, delay=delay)
 
 
 def expired(session: Session) -> list[Build]:
@@ -247,16 +261,24 @@ def unpublished(session: Session, limit: int = 100) -> list[OutboxRow]:
     return list(
         session.scalars(
             select(OutboxRow)
-            .where(OutboxRow.published_at.is_(None))
+            .where(OutboxRow.published_at.is_(None), OutboxRow.due_at <= time.time())
             .order_by(OutboxRow.id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
     )
 
 
+def mark_published(session: Session, row_id: int) -> None:
+    session.execute(update(OutboxRow).where(OutboxRow.id == row_id).values(published_at=time.time()))
+
+
+def forget_published(session: Session, older_than_seconds: float) -> None:
+    """Messages that were sent long ago have done their work or have been sent again."""
+    session.execute(delete(OutboxRow).where(OutboxRow.published_at < time.time() - older_than_seconds))
+
+
 def others_stage(session: Session, build: Build) -> bool:
-    """Whether another build that has not ended has the same image staged in the same place."""
+    """Whether another build that has not ended has the same image in the same repository."""
     count = session.scalar(
         select(func.count())
         .select_from(Build)
@@ -272,15 +294,15 @@ def others_stage(session: Session, build: Build) -> bool:
 
 def ended_but_staged(session: Session, limit: int = 50) -> list[str]:
     """Ids of ended builds whose staged image could not be removed when they ended."""
-    query = select(Build.id).where(Build.state.in_(FINAL), Build.staging_repository.is_not(None)).limit(limit)
-    return list(session.scalars(query))
+    query = select(Build.id).where(Build.state.in_(FINAL), Build.staging_repository.is_not(None))
+    return list(session.scalars(query.order_by(Build.updated_at.desc()).limit(limit)))
 
 
-def _enqueue(session: Session, build_id: str, queue: str) -> None:
-    session.add(OutboxRow(build_id=build_id, queue=queue, created_at=time.time()))
+def _enqueue(session: Session, build_id: str, queue: str, delay: float = 0) -> None:
+    session.add(OutboxRow(build_id=build_id, queue=queue, due_at=time.time() + delay))
 
 
-def _move(session: Session, build: Build, after: State) -> None:
+def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> None:
     """The one place where a state changes, with all that follows from it in the same transaction."""
     check_transition(State(build.state), after)
     now = time.time()
@@ -294,7 +316,7 @@ def _move(session: Session, build: Build, after: State) -> None:
         build.finished_at = now
     ready = stage_ready_in(after)
     if ready is not None:
-        _enqueue(session, build.id, ready.queue)
+        _enqueue(session, build.id, ready.queue, delay)
     if after.final:
         _tell_waiting(session, build)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from builder.errors import SettingsInvalid, Unavailable
+
+log = logging.getLogger("goldsmith.store")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
@@ -83,7 +86,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+        log.warning("the database does not answer: %s", error.orig)
+        raise DatabaseUnavailable("the database does not answer", hint="an operator finds why in the log") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable("the connection to the database was lost") from error

@@ -28,7 +28,7 @@ class Build(Base):
     """One request and all that came of it.
 
     `token` grows with every claim and fences off whoever held the build before; `attempt` counts how often the work was
-    begun anew because a worker was lost.
+    begun anew because a worker was lost; `base_digest` is of the recipe whose release this build starts from.
     """
 
     __tablename__ = "builds"
@@ -40,6 +40,7 @@ class Build(Base):
     recipe: Mapped[str] = mapped_column(Text)
     origin: Mapped[str] = mapped_column(String(16))
     requester: Mapped[str] = mapped_column(String(100))
+    base_digest: Mapped[str | None] = mapped_column(String(71))
     waits_for: Mapped[str | None] = mapped_column(String(26))
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     token: Mapped[int] = mapped_column(Integer, default=0)
@@ -90,14 +91,14 @@ class LogLine(Base):
 
 
 class OutboxRow(Base):
-    """A message to a queue, written in the transaction that makes it true and published afterwards."""
+    """A message to a queue, written in the transaction that makes it true and published once it is due."""
 
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"))
     queue: Mapped[str] = mapped_column(String(16))
-    created_at: Mapped[float] = mapped_column(Float)
+    due_at: Mapped[float] = mapped_column(Float)
     published_at: Mapped[float | None] = mapped_column(Float, index=True)
 
 
@@ -134,6 +135,7 @@ class Release(Base):
     digest: Mapped[str] = mapped_column(String(71), index=True)
     recipe_name: Mapped[str] = mapped_column(String(63))
     recipe_digest: Mapped[str] = mapped_column(String(71))
+    registry_host: Mapped[str] = mapped_column(String(255))
     repository: Mapped[str] = mapped_column(String(255))
     tags: Mapped[list[str]] = mapped_column(JSON)
     released_at: Mapped[float] = mapped_column(Float)

@@ -11,6 +11,12 @@ from scripts.stack.services import WORKERS, Stack
 _NAMES = ("engine", "redis", "registry", "sigstore", "api", *(f"worker-{queue}" for queue in WORKERS), "dispatcher")
 
 
+def _state(stack: Stack, name: str) -> str:
+    if stack.process(name).alive():
+        return "runs"
+    return "one that was there before answers" if name == "engine" and stack.engine_answers() else "does not run"
+
+
 def main(arguments: list[str]) -> int:
     action, state = arguments
     stack = Stack(Path(state))
@@ -21,7 +27,7 @@ def main(arguments: list[str]) -> int:
             stack.down(lambda line: print(f"  {line}", flush=True))
         else:
             for name in _NAMES:
-                print(f"  {name}: {'runs' if stack.process(name).alive() else 'does not run'}")
+                print(f"  {name}: {_state(stack, name)}")
     except StackFailed as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 1

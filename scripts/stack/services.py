@@ -18,6 +18,8 @@ from scripts.stack.processes import Process, StackFailed
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ("build", "scan", "release")
 ENGINE_SOCKET = "/var/run/docker.sock"
+_SANDBOX_IDENTITY = "https://sandbox.invalid/goldsmith"
+_IDENTITY = ("GOLDSMITH_IDENTITY_", "GOLDSMITH_SIGNER_")
 _PORTS = {"redis": 6420, "registry": 5420, "sigstore": 8421, "api": 8420}
 
 _REGISTRY = """\
@@ -53,6 +55,10 @@ class Stack:
         return f"127.0.0.1:{self.ports['registry']}"
 
     @property
+    def sigstore_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['sigstore']}"
+
+    @property
     def sigstore_state(self) -> Path:
         return self.state / "sigstore"
 
@@ -69,7 +75,6 @@ class Stack:
 
     def environment(self, role: str) -> dict[str, str]:
         """What a process of Goldsmith gets. Only the build worker is told of the engine, only release of the signer."""
-        sigstore = f"http://127.0.0.1:{self.ports['sigstore']}"
         settings = {
             "STATE_DIRECTORY": str(self.state / "state"),
             "RECIPES_DIRECTORY": str(ROOT / "recipes"),
@@ -77,8 +82,8 @@ class Stack:
             "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
             "REGISTRY": self.registry,
             "SIGSTORE_TRUST_CONFIG": str(self.sigstore_state / "client_trust_config.json"),
-            "SIGNER_IDENTITY": "https://sandbox.invalid/goldsmith",
-            "SIGNER_ISSUER": sigstore,
+            "SIGNER_IDENTITY": _SANDBOX_IDENTITY,
+            "SIGNER_ISSUER": self.sigstore_url,
         }
         if role == "build":
             settings["ENGINE_URL"] = self.engine_url
@@ -86,16 +91,22 @@ class Stack:
             settings["TRIVY_DATABASE"] = f"{self.registry}/goldsmith/trivy-db:2"
         if role == "release":
             settings |= {
-                "IDENTITY_TOKEN_URL": f"{sigstore}/oidc/token",
+                "IDENTITY_TOKEN_URL": f"{self.sigstore_url}/oidc/token",
                 "IDENTITY_CLIENT_ID": "goldsmith",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "client_secret"),
             }
         settings |= self.overrides
         own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
-        # What a user has set for Goldsmith wins over what we chose.
-        users = {name: value for name, value in os.environ.items() if name.startswith("GOLDSMITH_")}
         chosen = {f"GOLDSMITH_{name}": value for name, value in settings.items()}
-        return {**own, **chosen, **users, "NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"}
+        # What a user has set for Goldsmith wins over what we chose; set to nothing, it takes our choice away.
+        users = {name: value for name, value in os.environ.items() if name.startswith("GOLDSMITH_")}
+        if "GOLDSMITH_SIGSTORE_TRUST_CONFIG" in users:
+            # Another Sigstore knows nothing of the sandbox's identity.
+            chosen = {name: value for name, value in chosen.items() if not name.startswith(_IDENTITY)}
+        for name, value in users.items():
+            if _meant_for(name, role):
+                chosen[name] = value
+        return {**own, **chosen, "NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"}
 
     # Up and down
 
@@ -189,8 +200,8 @@ class Stack:
                         "url": self.api_url,
                         "key": json.loads(key)["key"],
                         "trustedRoot": str(self.sigstore_state / "trusted_root.json"),
-                        "identity": self.environment("release")["GOLDSMITH_SIGNER_IDENTITY"],
-                        "issuer": self.environment("release")["GOLDSMITH_SIGNER_ISSUER"],
+                        "identity": _SANDBOX_IDENTITY,
+                        "issuer": self.sigstore_url,
                     },
                     indent=2,
                 )
@@ -284,6 +295,12 @@ class Stack:
             ports[name] = _free_port() if any_ports or _listens(wanted) else wanted
         file.write_text(json.dumps({"ports": ports}))
         return ports
+
+
+def _meant_for(variable: str, role: str) -> bool:
+    """Whether a role may see a variable: the engine is the build worker's, the identity the release worker's alone."""
+    owners = {"GOLDSMITH_ENGINE_": "build", "GOLDSMITH_IDENTITY_": "release"}
+    return all(role == owner for prefix, owner in owners.items() if variable.startswith(prefix))
 
 
 def _silent(_: str) -> None:

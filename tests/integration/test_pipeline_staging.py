@@ -11,11 +11,12 @@ from builder.errors import Cancelled
 from builder.image.digests import digest_of
 from builder.image.documents import CONFIG, Descriptor, ImageConfig, Manifest, RootFS
 from builder.pipeline.services import Services
-from builder.pipeline.staging import spool_of, unstage
+from builder.pipeline.staging import spool_of, take_back
 from builder.registry.errors import RegistryUnavailable
 from builder.settings import Settings
 from builder.store import builds
 from builder.store.builds import Submission
+from builder.store.schema import Release
 from builder.store.states import State
 from tests.integration.registry_server import free_port, running_registry
 from workers.dispatcher import sweep
@@ -70,22 +71,22 @@ def test_it_is_removed_and_a_second_time_is_no_harm(services: Services) -> None:
     build_id = build(services)
     digest = stage(services, build_id, "one")
     assert staged(services, "one", digest)
-    unstage(services, build_id)
+    take_back(services, build_id)
     assert not staged(services, "one", digest)
-    unstage(services, build_id)
+    take_back(services, build_id)
 
 
 def test_nothing_staged_is_nothing_to_do(services: Services) -> None:
-    unstage(services, build(services))
+    take_back(services, build(services))
 
 
 def test_it_stays_as_long_as_another_build_needs_it(services: Services) -> None:
     first, second = build(services), build(services)
     digest = stage(services, first, "two")
     assert stage(services, second, "two") == digest
-    unstage(services, first)
+    take_back(services, first)
     assert staged(services, "two", digest)
-    unstage(services, second)
+    take_back(services, second)
     assert not staged(services, "two", digest)
 
 
@@ -94,13 +95,58 @@ def test_what_could_not_be_removed_is_swept_up_later(services: Services, tmp_pat
     digest = stage(services, build_id, "three")
     away = services_of(tmp_path, f"127.0.0.1:{free_port()}")
     with pytest.raises(RegistryUnavailable):
-        unstage(away, build_id)
+        take_back(away, build_id)
     fail(services, build_id)
     assert staged(services, "three", digest)
     sweep(services)
     assert not staged(services, "three", digest)
     with services.database.read() as session:
         assert builds.ended_but_staged(session) == []
+
+
+def publish(services: Services, digest: str, name: str) -> None:
+    """Put a staged image where releases go, as a release that was not recorded yet."""
+    source, target = services.staging(name), services.released(name)
+    services.registry.images.copy(source, digest, target, spool_dir=services.spool)
+
+
+def published(services: Services, name: str, digest: str) -> bool:
+    return services.registry.manifests.find(services.released(name).at(digest)) is not None
+
+
+def release(services: Services, build_id: str, digest: str, name: str) -> None:
+    with services.database.write() as session:
+        session.add(
+            Release(
+                build_id=build_id, digest=digest, recipe_name="web", recipe_digest="sha256:" + "1" * 64,
+                registry_host=services.settings.registry, repository=name, tags=["1"], released_at=1.0,
+            )
+        )  # fmt: skip
+
+
+def test_what_was_published_and_never_recorded_is_taken_back_with_it(services: Services) -> None:
+    build_id = build(services)
+    digest = stage(services, build_id, "four")
+    publish(services, digest, "four")
+    fail(services, build_id)
+    sweep(services)
+    assert not published(services, "four", digest)
+    assert not staged(services, "four", digest)
+
+
+def test_what_somebody_released_stays(services: Services) -> None:
+    first, second = build(services), build(services)
+    digest = stage(services, first, "five")
+    stage(services, second, "five")
+    publish(services, digest, "five")
+    release(services, first, digest, "five")
+    fail(services, second)
+    take_back(services, second)
+    assert published(services, "five", digest)
+    fail(services, first)
+    take_back(services, first)
+    assert published(services, "five", digest)
+    assert not staged(services, "five", digest)
 
 
 class TestSpool:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from builder.errors import Rejected, Unavailable
 from builder.pipeline.journal import Journal
-from builder.pipeline.stage import Task, Unfinished, run_stage
+from builder.pipeline.stage import Task, run_stage
 from builder.pipeline.watch import Watch
 from builder.recipes.reading import canonical_json, read_recipe, recipe_digest
 from builder.store import builds
 from builder.store import journal as rows
-from builder.store.builds import Claim, LeaseLost, Submission
+from builder.store.builds import AlreadyFinal, Claim, LeaseLost, Submission
 from builder.store.database import Database
-from builder.store.schema import Build
+from builder.store.schema import Build, OutboxRow
 from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
 
 pytest_plugins = ["tests.unit.databases"]
@@ -47,25 +47,26 @@ def build_id(database: Database) -> str:
 
 
 class Cleaned:
-    """A clean-up that notes for which builds, and in which state, it was called."""
+    """A clean-up that notes in which state the build was when it was called."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self.states: list[str] = []
 
-    def __call__(self, build: Build) -> None:
-        self.states.append(build.state)
+    def __call__(self, build_id: str) -> None:
+        self.states.append(look(self._database, build_id).state)
 
 
 @pytest.fixture
-def cleaned() -> Cleaned:
-    return Cleaned()
+def cleaned(database: Database) -> Cleaned:
+    return Cleaned(database)
 
 
 def run(
     database: Database,
     build_id: str,
     work: Callable[[Task], dict[str, Any]],
-    clean_up: Callable[[Build], None],
+    clean_up: Callable[[str], None],
     stage: Stage = BUILD,
     lease_seconds: float = 60,
 ) -> State | None:
@@ -166,27 +167,34 @@ class TestStage:
         def work(task: Task) -> dict[str, Any]:
             raise Rejected("no")
 
-        def clean_up(build: Build) -> None:
+        def clean_up(build_id: str) -> None:
             raise Unavailable("the registry is away")
 
         assert run(database, build_id, work, clean_up) is State.FAILED
         assert look(database, build_id).state == "failed"
 
-    def test_past_its_point_of_no_return_is_taken_up_again(
-        self, database: Database, build_id: str, cleaned: Cleaned
+    @pytest.mark.parametrize("error", [Unavailable("the registry is away"), Rejected("refused"), KeyError("broken")])
+    def test_past_its_point_of_no_return_is_taken_up_again_whatever_fails(
+        self, database: Database, build_id: str, cleaned: Cleaned, error: Exception
     ) -> None:
         with database.write() as session:
             session.execute(update(Build).values(state=State.SCANNED))
 
         def work(task: Task) -> dict[str, Any]:
-            raise Unfinished("the tags are not set yet")
+            with database.write() as session:
+                builds.get(session, build_id).evidence = {"release": {"recorded": True}}
+            raise error
 
         assert run(database, build_id, work, cleaned, RELEASE) is State.SCANNED
         build = look(database, build_id)
         assert (build.state, build.attempt, build.problem) == ("scanned", 2, None)
         assert cleaned.states == []
-        with database.write() as session:
-            assert [row.queue for row in builds.unpublished(session)] == ["build", "release"]
+        with database.read() as session:
+            sent = [(row.queue, row.due_at) for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
+        assert [queue for queue, _ in sent] == ["build", "release"]
+        assert sent[-1][1] > time.time() + 1, "not at once: what failed needs time"
+        with database.write() as session, pytest.raises(AlreadyFinal):
+            builds.request_cancel(session, build_id)
 
 
 class TestCancel:

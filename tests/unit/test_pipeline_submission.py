@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from builder.pipeline.submission import submit
+from builder.pipeline.submission import RepositoryReserved, submit
 from builder.recipes.catalogue import Catalogue, RecipeUnknown
 from builder.recipes.document import RecipeInvalid
-from builder.recipes.model import Recipe
+from builder.recipes.model import File, Recipe
 from builder.recipes.reading import read_recipe
 from builder.store import builds
 from builder.store.database import Database
@@ -54,10 +54,13 @@ def catalogue(tmp_path: Path) -> Catalogue:
     return Catalogue(directory)
 
 
-def taken_in(database: Database, catalogue: Catalogue, recipe: Recipe | str) -> str:
+REGISTRY = "registry.test"
+
+
+def taken_in(database: Database, catalogue: Catalogue, recipe: Recipe | str, origin: str = "catalogue") -> str:
     wanted = catalogue.get(recipe).recipe if isinstance(recipe, str) else recipe
     with database.write() as session:
-        return submit(session, catalogue, wanted, origin="catalogue", requester="ci").id
+        return submit(session, catalogue, wanted, origin=origin, requester="ci", registry=REGISTRY).id
 
 
 def shown(database: Database) -> list[tuple[str, str, str]]:
@@ -77,7 +80,8 @@ def released(database: Database, catalogue: Catalogue, name: str, build_id: str)
         session.add(
             Release(
                 build_id=build_id, digest="sha256:" + "a" * 64, recipe_name=name,
-                recipe_digest=catalogue.get(name).digest, repository="r", tags=[], released_at=1.0,
+                recipe_digest=catalogue.get(name).digest, registry_host=REGISTRY, repository="r", tags=[],
+                released_at=1.0,
             )
         )  # fmt: skip
         build = builds.get(session, build_id)
@@ -188,3 +192,42 @@ def test_the_recipe_is_kept_whole(database: Database, catalogue: Catalogue) -> N
         kept = builds.get(session, build_id)
         assert Recipe.model_validate_json(kept.recipe) == catalogue.get("python").recipe
         assert kept.recipe_digest == catalogue.get("python").digest
+
+
+def test_an_image_of_the_same_name_by_somebody_else_is_nobodys_base(database: Database, catalogue: Catalogue) -> None:
+    """A release counts by its recipe's digest: whoever names a recipe `debian` does not make the base of `python`."""
+    own = catalogue.get("debian").recipe
+    spec = own.spec.model_copy(
+        update={"publish": own.spec.publish.model_copy(update={"repository": "mine"}), "packages": ["tini"]}
+    )
+    taken_in(database, catalogue, own.model_copy(update={"spec": spec}), "request")
+    with database.write() as session:
+        build = session.scalars(select(Build)).one()
+        session.add(
+            Release(
+                build_id=build.id, digest="sha256:" + "e" * 64, recipe_name="debian", recipe_digest=build.recipe_digest,
+                registry_host=REGISTRY, repository="mine", tags=[], released_at=9.0,
+            )
+        )  # fmt: skip
+        build.state = State.RELEASED
+    python = taken_in(database, catalogue, "python")
+    with database.read() as session:
+        waiting = builds.get(session, python)
+        assert waiting.base_digest == catalogue.get("debian").digest
+        assert waiting.state == State.WAITING
+
+
+def test_where_the_service_publishes_its_recipes_nobody_else_does(database: Database, catalogue: Catalogue) -> None:
+    own = catalogue.get("debian").recipe
+    edited = own.model_copy(update={"spec": own.spec.model_copy(update={"packages": ["tini"]})})
+    with pytest.raises(RepositoryReserved, match="choose another repository"):
+        taken_in(database, catalogue, edited, "request")
+    taken_in(database, catalogue, own, "request")
+
+
+def test_a_file_where_an_image_keeps_nothing_is_refused(database: Database, catalogue: Catalogue) -> None:
+    own = catalogue.get("debian").recipe
+    file = File(path="/tmp/x", content="gone")
+    with pytest.raises(RecipeInvalid) as refused:
+        taken_in(database, catalogue, own.model_copy(update={"spec": own.spec.model_copy(update={"files": [file]})}))
+    assert "spec.files[0].path: /tmp/x is never part of an image" in refused.value.detail

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from builder.errors import Rejected
-from builder.policy.gate import GateFailed, RuleResult, Verdict, evaluate
+from builder.policy.gate import GateFailed, RuleResult, Verdict
+from builder.policy.gate import evaluate as evaluate_built
 from builder.policy.policy import Policy
 from builder.scanning.findings import (
     DatabaseIdentity,
@@ -20,6 +21,12 @@ from builder.scanning.findings import (
     Severity,
     Vulnerability,
 )
+
+
+def evaluate(policy: Policy, result: ScanResult) -> Verdict:
+    """The verdict when the scanner saw all that was built."""
+    return evaluate_built(policy, result, packages_built=1)
+
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ORDER = ["none", "low", "medium", "high", "critical"]
@@ -166,8 +173,11 @@ def test_the_mark_of_the_sample_goes_with_the_verdict() -> None:
     assert "sample" not in evaluate(Policy(), scan()).explanation
 
 
-def test_an_image_without_packages_is_not_called_clean_without_a_word() -> None:
-    assert "no package" in evaluate(Policy(), scan(packages=0)).explanation
+@pytest.mark.parametrize(("seen", "built", "passes"), [(0, 0, False), (0, 90, False), (89, 90, False), (90, 90, True)])
+def test_a_scan_that_saw_less_than_what_was_built_says_nothing(seen: int, built: int, passes: bool) -> None:
+    verdict = evaluate_built(Policy(), scan(packages=seen), packages_built=built)
+    assert verdict.passed is passes
+    assert f"saw {seen} packages" in verdict.explanation
 
 
 def test_a_failed_verdict_as_an_error_says_what_to_change() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from builder.errors import Cancelled
 from builder.store import builds, journal
@@ -244,17 +244,16 @@ class TestCancel:
         with pytest.raises(Cancelled), database.write() as session:
             builds.renew(session, held, 60)
 
-    def test_leaves_what_is_staged_to_the_next_worker(self, database: Database) -> None:
+    def test_between_two_stages_ends_it_and_leaves_what_is_staged_to_be_swept(self, database: Database) -> None:
         build_id = submit(database)
         held = claim(database, build_id)
         with database.write() as session:
             builds.held_build(session, held).staging_repository = "golden/web"
             builds.complete(session, held)
             builds.request_cancel(session, build_id)
-        assert state(database, build_id) == "built"
-        claim(database, build_id, SCAN)
+        assert state(database, build_id) == "cancelled"
         with database.read() as session:
-            assert builds.get(session, build_id).cancel_requested
+            assert builds.ended_but_staged(session) == [build_id]
 
     @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
     def test_of_what_has_ended_is_refused(self, database: Database, end: State) -> None:
@@ -398,15 +397,16 @@ class TestRunning:
                 session.add(
                     Release(
                         build_id=build_id, digest="sha256:" + "a" * 64, recipe_name="web",
-                        recipe_digest="sha256:" + "1" * 64, repository="r", tags=["1"], released_at=at,
+                        recipe_digest="sha256:" + "1" * 64, registry_host="h", repository="r", tags=["1"],
+                        released_at=at,
                     )
                 )  # fmt: skip
         with database.read() as session:
-            found = builds.newest_release(session, "web", "sha256:" + "1" * 64)
+            found = builds.newest_release(session, "sha256:" + "1" * 64, "h")
             assert found is not None
             assert found.build_id == ids[0]
-            assert builds.newest_release(session, "web", "sha256:" + "2" * 64) is None
-            assert builds.newest_release(session, "other", "sha256:" + "1" * 64) is None
+            assert builds.newest_release(session, "sha256:" + "2" * 64, "h") is None
+            assert builds.newest_release(session, "sha256:" + "1" * 64, "another-registry") is None
 
 
 class TestOutbox:
@@ -421,22 +421,41 @@ class TestOutbox:
             row.published_at = time.time()
         assert messages(database) == []
 
-    def test_is_published_once_by_many_dispatchers(self, database: Database) -> None:
-        expected = sorted(submit(database) for _ in range(30))
-        sent: list[str] = []
-        lock = threading.Lock()
+    def test_is_published_whole_by_many_dispatchers(self, database: Database) -> None:
+        expected = {submit(database) for _ in range(30)}
+        sent: set[str] = set()
 
         def publish(_: int) -> None:
-            for _ in range(10):
-                with database.write() as session:
-                    for row in builds.unpublished(session, limit=4):
-                        with lock:
-                            sent.append(row.build_id)
-                        row.published_at = time.time()
+            for _ in range(20):
+                with database.read() as session:
+                    rows = [(row.id, row.build_id) for row in builds.unpublished(session, limit=4)]
+                for row_id, build_id in rows:
+                    sent.add(build_id)
+                    with database.write() as session:
+                        builds.mark_published(session, row_id)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(publish, range(4)))
-        assert sorted(sent) == expected
+        assert sent == expected
+        assert messages(database) == []
+
+    def test_holds_a_message_back_until_it_is_due(self, database: Database) -> None:
+        build_id = submit(database)
+        held = claim(database, build_id)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time()))
+            builds.retry(session, builds.held_build(session, held), delay=30)
+        assert messages(database) == []
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(due_at=time.time() - 1))
+        assert messages(database) == [(build_id, "build")]
+
+    def test_forgets_what_was_sent_long_ago(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time() - 100))
+            builds.forget_published(session, 60)
+            assert session.scalars(select(OutboxRow)).all() == []
 
     def test_a_build_whose_message_was_lost_is_reminded_of(self, database: Database) -> None:
         ready, running, fresh = submit(database), submit(database), submit(database)

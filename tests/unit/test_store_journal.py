@@ -157,8 +157,8 @@ class TestAttachments:
                 attachments.attach(session, one, Kind.SCAN, "text/plain", content)
                 session.add(
                     Release(
-                        build_id=one, digest=digest, recipe_name="web", recipe_digest=digest, repository="r", tags=[],
-                        released_at=at,
+                        build_id=one, digest=digest, recipe_name="web", recipe_digest=digest,
+                        registry_host="h", repository="r", tags=[], released_at=at,
                     )
                 )  # fmt: skip
         with database.read() as session:

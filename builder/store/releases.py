@@ -1,0 +1,24 @@
+"""Releases: which images were released where, and which of them a tag belongs to."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from builder.store.schema import Release
+
+
+def is_released(session: Session, repository: str, digest: str) -> bool:
+    """Whether an image was released in a repository."""
+    query = select(Release.build_id).where(Release.repository == repository, Release.digest == digest).limit(1)
+    return session.scalars(query).first() is not None
+
+
+def newer_tags(session: Session, release: Release) -> set[str]:
+    """The tags that a newer release in the same repository has: they are not to be moved back."""
+    query = select(Release).where(
+        Release.registry_host == release.registry_host,
+        Release.repository == release.repository,
+        Release.released_at > release.released_at,
+    )
+    return {tag for newer in session.scalars(query) for tag in newer.tags}
