@@ -181,7 +181,7 @@ class ReleaseStage:
             builds.held_build(session, task.claim)
             release = session.get_one(Release, task.build.id)
             taken = releases.newer_tags(session, release)
-        tags = [tag for tag in release.tags if tag not in taken]
+            tags = [tag for tag in release.tags if tag not in taken]
         for tag in tags:
             services.registry.manifests.put(target.tagged(tag), manifest.data)
         return tags
