@@ -64,3 +64,17 @@ def test_a_base_that_is_not_there_is_told(goldsmith: Goldsmith) -> None:
     missing = f"{goldsmith.stack.registry}/test/missing@sha256:{'0' * 64}"
     problem = goldsmith.fail(goldsmith.recipe("no-base", base={"image": missing}))
     assert missing in problem["detail"]
+
+
+def test_nothing_of_the_host_or_the_hour_gets_into_an_image(goldsmith: Goldsmith, web: Released) -> None:
+    recipe = goldsmith.recipe("nowhere", run=[{"shell": "hostname > /etc/built-on; touch /etc/now"}])
+    assert goldsmith.release(recipe).digest == goldsmith.release(recipe).digest
+
+
+def test_passwords_are_taken_away_after_the_recipes_commands(goldsmith: Goldsmith, web: Released) -> None:
+    run = [{"shell": "sed -i 's|^root:[^:]*|root:$6$salt$hash|' /etc/passwd /etc/shadow"}]
+    tests = [
+        {"command": ["grep", "-c", "salt", "/etc/passwd", "/etc/shadow"], "exitCode": 1},
+        {"command": ["grep", "^root:", "/etc/shadow"], "stdout": {"matches": r"^root:[*!]"}},
+    ]
+    goldsmith.release(goldsmith.recipe("locked", run=run, tests=tests))

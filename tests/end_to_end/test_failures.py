@@ -66,6 +66,19 @@ def test_a_failing_command_of_the_recipe(goldsmith: Goldsmith) -> None:
     assert nothing_published(goldsmith, "run-fails")
 
 
+def test_a_command_that_hides_packages_from_scanners(goldsmith: Goldsmith) -> None:
+    problem = goldsmith.fail(goldsmith.recipe("hiding", run=[["rm", "/var/lib/dpkg/status"]]))
+    assert problem["type"] == "/problems/packages-vanished"
+    assert nothing_published(goldsmith, "hiding")
+
+
+def test_a_regular_expression_that_never_ends_ends(goldsmith: Goldsmith) -> None:
+    tests = [{"command": ["sh", "-c", f"echo {'a' * 60}"], "stdout": {"matches": "^(a+)+b$"}}]
+    problem = goldsmith.fail(goldsmith.recipe("slow-expression", tests=tests))
+    assert problem["type"] == "/problems/test-failed"
+    assert "was not decided within" in problem["detail"]
+
+
 def test_a_failing_test_stops_the_build_and_shows_the_output(goldsmith: Goldsmith) -> None:
     tests = [{"command": ["sh", "-c", "echo the version is 2"], "stdout": {"contains": "version is 3"}}]
     build_id = goldsmith.submit(goldsmith.recipe("test-fails", tests=tests))
@@ -171,8 +184,7 @@ def test_a_dead_signer(goldsmith: Goldsmith) -> None:
     assert nothing_published(goldsmith, "dead-signer")
 
 
-def test_a_log_that_never_dies_dies_at_the_signing_step_alone(goldsmith: Goldsmith) -> None:
-    """After any failure the next build of the same recipe goes through."""
+def test_after_a_failure_the_same_recipe_goes_through(goldsmith: Goldsmith) -> None:
     recipe = goldsmith.recipe("second-try")
     with without(goldsmith, "sigstore"):
         goldsmith.fail(recipe)
