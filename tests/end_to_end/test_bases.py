@@ -72,7 +72,8 @@ def test_nothing_of_the_host_or_the_hour_gets_into_an_image(goldsmith: Goldsmith
 
 
 def test_passwords_are_taken_away_after_the_recipes_commands(goldsmith: Goldsmith, web: Released) -> None:
-    run = [{"shell": "sed -i 's|^root:[^:]*|root:$6$salt$hash|' /etc/passwd /etc/shadow"}]
+    hashed = "root:$6$salt$hash"
+    run = [{"shell": f"sed -i 's|^root:[^:]*|{hashed}|' /etc/passwd; echo '{hashed}:1::::::' > /etc/shadow"}]
     tests = [
         {"command": ["grep", "-c", "salt", "/etc/passwd", "/etc/shadow"], "exitCode": 1},
         {"command": ["grep", "^root:", "/etc/shadow"], "stdout": {"matches": r"^root:[*!]"}},

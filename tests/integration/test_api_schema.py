@@ -41,7 +41,7 @@ def fill(database: Database) -> None:
         session.add(
             Release(
                 build_id=released.id, digest=digest("a"), recipe_name="web", recipe_digest=digest("1"),
-                repository="golden/web", tags=["1"], released_at=100.0,
+                registry_host="127.0.0.1:5000", repository="golden/web", tags=["1"], released_at=100.0,
             )
         )  # fmt: skip
 

@@ -47,6 +47,13 @@ def test_each_field_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state_directory == Path("/srv/x")
 
 
+def test_an_empty_one_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IMAGE_BYTES", "DEBIAN_MIRROR", "SIGNER_IDENTITY"):
+        monkeypatch.setenv(f"GOLDSMITH_{name}", "")
+    assert load_settings() == Settings()
+    assert load_settings().debian_mirror is None
+
+
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY", "x")
     monkeypatch.setenv("GOLDSMITH_URL", "the client's")
@@ -63,7 +70,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         ("BUILD_PROCESSES", "-5"),
         ("BUILD_SECONDS", "1e9x"),
         ("BUILD_LOG_BYTES", "12"),
-        ("IMAGE_BYTES", ""),
+        ("IMAGE_BYTES", "1"),
         ("INDEX_MINUTES", "-1"),
         ("TRIVY_DATABASE_HOURS", "0"),
         ("LEASE_SECONDS", "0"),
