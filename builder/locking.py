@@ -18,7 +18,7 @@ class LockTimedOut(Unavailable):
 
 
 @contextmanager
-def exclusive(path: Path, timeout: float = 600) -> Iterator[None]:
+def exclusive(path: Path, timeout: float = 1200) -> Iterator[None]:
     """Hold the lock `path` for the length of the block; wait for it at most `timeout` seconds. Raises LockTimedOut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

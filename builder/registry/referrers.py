@@ -7,13 +7,12 @@ so here it happens under a lock per image, and is read back and repaired.
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from builder.image.digests import digest_of, hex_of
 from builder.image.documents import Descriptor, Index, Manifest, parse_index
+from builder.locking import exclusive
 from builder.registry.errors import AnswerUnexpected, DigestMismatch
 from builder.registry.manifests import Manifests
 from builder.registry.reference import Reference, Repository
@@ -102,13 +101,9 @@ class Referrers:
             hint="another writer that does not share the lock directory attaches to the same image",
         )
 
-    @contextmanager
-    def _lock(self, repository: Repository, digest: str) -> Iterator[None]:
-        self._locks.mkdir(parents=True, exist_ok=True)
+    def _lock(self, repository: Repository, digest: str) -> AbstractContextManager[None]:
         name = hex_of(digest_of(f"{repository}@{digest}".encode()))
-        with (self._locks / f"referrers-{name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return exclusive(self._locks / f"referrers-{name}.lock")
 
 
 def _tag(repository: Repository, digest: str) -> Reference:

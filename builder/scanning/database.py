@@ -7,7 +7,6 @@ one stays until the next exchange, for the scans that still hold it.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from builder.errors import GoldsmithError, ProgramFailed, Unavailable
+from builder.locking import exclusive
 from builder.scanning import java_index
 from builder.scanning.binary import Credentials, Trivy, last_words, private_directory
 from builder.scanning.database_file import Metadata, read_content, read_metadata
@@ -28,6 +28,8 @@ from builder.scanning.errors import DatabaseCorrupt, DatabaseMissing, DatabaseSt
 from builder.scanning.findings import DatabaseIdentity
 
 _SETTING = "set GOLDSMITH_TRIVY_DATABASE to an OCI repository that this host reaches, or to a directory with trivy.db"
+# Above what a fetch may take: whoever waits for one must not give up first.
+_LOCK_SECONDS = 1200.0
 _RETRY_AFTER = timedelta(minutes=15)
 _log = logging.getLogger(__name__)
 
@@ -199,8 +201,7 @@ def _is_due(root: Path, source: DatabaseSource, database: Database, maximum_age:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    with (root / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(root / "lock", timeout=_LOCK_SECONDS):
         # Whoever holds the lock is alone: what others left half-fetched has no owner any more.
         for leftover in root.glob("incoming-*"):
             shutil.rmtree(leftover, ignore_errors=True)
