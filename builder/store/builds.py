@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Cancelled, Problem, Rejected
@@ -240,11 +240,15 @@ def expired(session: Session) -> list[Build]:
 
 
 def stalled(session: Session, older_than_seconds: float) -> list[Build]:
-    """Builds that are ready for a stage for so long that their message may have been lost on the way."""
+    """Builds that are ready for a stage for so long that their message may have been lost on the way.
+
+    While a message has still to be sent, none can be lost: without a broker they would pile up.
+    """
     ready = [stage.ready for stage in STAGES]
+    unsent = exists().where(OutboxRow.build_id == Build.id, OutboxRow.published_at.is_(None))
     return list(
         session.scalars(
-            select(Build).where(Build.state.in_(ready), Build.updated_at < time.time() - older_than_seconds)
+            select(Build).where(Build.state.in_(ready), Build.updated_at < time.time() - older_than_seconds, ~unsent)
         )
     )
 

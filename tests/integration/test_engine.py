@@ -343,22 +343,23 @@ class TestImages:
         assert engine.architecture() in {"amd64", "arm64"}
 
 
+@pytest.fixture(scope="module")
+def server(sdk: docker.DockerClient, image: str) -> Iterator[str]:
+    """The same image with a web server as its command."""
+    container = sdk.containers.create(image, ["true"])
+    script = "mkdir -p /tmp/www; echo golden >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www"
+    made = container.commit(repository="goldsmith-cache", tag=f"test-{secrets.token_hex(6)}",
+                            conf={"Cmd": ["/bin/sh", "-c", script]})  # fmt: skip
+    container.remove()
+    yield str(made.id)
+    sdk.images.remove(made.id, force=True)
+
+
 class TestTrial:
     def results(self, engine: Engine, image: str, build_id: str, *tests: Test) -> list[TestResult]:
         return run_tests(
             engine, image, build_id, tests, check=lambda: None, deadline=time.monotonic() + 60, on_line=lambda _: None
         )
-
-    @pytest.fixture(scope="class")
-    def server(self, sdk: docker.DockerClient, image: str) -> Iterator[str]:
-        """The same image with a web server as its command."""
-        container = sdk.containers.create(image, ["true"])
-        script = "mkdir -p /tmp/www; echo golden >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www"
-        made = container.commit(repository="goldsmith-cache", tag=f"test-{secrets.token_hex(6)}",
-                                conf={"Cmd": ["/bin/sh", "-c", script]})  # fmt: skip
-        container.remove()
-        yield str(made.id)
-        sdk.images.remove(made.id, force=True)
 
     def test_commands_and_files_are_tested_without_a_server(self, engine: Engine, image: str, build_id: str) -> None:
         found = self.results(

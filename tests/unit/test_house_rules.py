@@ -157,15 +157,16 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [name_of(path) for path in SOURCES if (ast.get_docstring(tree(path)) or "").startswith("TODO")] == []
 
 
-class TestErrors:
-    @pytest.fixture(scope="class")
-    def kinds(self) -> list[type[GoldsmithError]]:
-        for package in (builder, workers):
-            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-                if not module.name.endswith("__main__"):
-                    importlib.import_module(module.name)
-        return [kind for kind in subclasses(GoldsmithError) if kind.__module__.split(".")[0] in ("builder", "workers")]
+@pytest.fixture(scope="module")
+def kinds() -> list[type[GoldsmithError]]:
+    for package in (builder, workers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    return [kind for kind in subclasses(GoldsmithError) if kind.__module__.split(".")[0] in ("builder", "workers")]
 
+
+class TestErrors:
     def test_each_has_a_slug_and_a_title_of_its_own(self, kinds: list[type[GoldsmithError]]) -> None:
         assert len(kinds) > 80
         own = [kind for kind in kinds if kind is not Broken]  # Broken is what the root says: an internal error
@@ -194,21 +195,22 @@ def subclasses(kind: type[GoldsmithError]) -> Iterator[type[GoldsmithError]]:
         yield from subclasses(found)
 
 
-class TestTexts:
-    @pytest.fixture(scope="class")
-    def tracked(self) -> dict[str, str]:
-        """Every tracked file that is text, by its name."""
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
-        found = {}
-        for name in listed.stdout.split("\0"):
-            path = ROOT / name
-            if name and path.is_file():
-                data = path.read_bytes()
-                if b"\0" not in data:
-                    found[name] = data.decode("utf-8")
-        assert len(found) > 200
-        return found
+@pytest.fixture(scope="module")
+def tracked() -> dict[str, str]:
+    """Every tracked file that is text, by its name."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    found = {}
+    for name in listed.stdout.split("\0"):
+        path = ROOT / name
+        if name and path.is_file():
+            data = path.read_bytes()
+            if b"\0" not in data:
+                found[name] = data.decode("utf-8")
+    assert len(found) > 200
+    return found
 
+
+class TestTexts:
     # Put together here, so that this file does not break its own rule.
     @pytest.mark.parametrize(
         "parts",

@@ -124,7 +124,7 @@ class TestClaim:
 
     def test_is_won_by_one_of_many_processes(self, database: Database, url: str) -> None:
         ids = [submit(database) for _ in range(20)]
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
         start, answers = context.Barrier(3), context.Queue()
         workers = [context.Process(target=_claim_all, args=(url, ids, start, answers)) for _ in range(3)]
         for worker in workers:
@@ -468,6 +468,12 @@ class TestOutbox:
             builds.remind(session, stalled[0])
         assert messages(database) == [(ready, "build")]
         with database.write() as session:
+            assert builds.stalled(session, 60) == []
+
+    def test_a_build_whose_message_waits_for_the_broker_is_not_reminded_of(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            session.execute(update(Build).values(updated_at=time.time() - 100))
             assert builds.stalled(session, 60) == []
 
     def test_a_build_that_runs_needs_no_reminder(self, database: Database) -> None:

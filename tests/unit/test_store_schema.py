@@ -88,7 +88,7 @@ def _migrate(url: str, start: object, answers: multiprocessing.Queue[str]) -> No
 
 
 def test_many_processes_may_migrate_a_new_database_at_once(empty_url: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     start, answers = context.Barrier(4), context.Queue()
     workers = [context.Process(target=_migrate, args=(empty_url, start, answers)) for _ in range(4)]
     for worker in workers:

@@ -98,7 +98,7 @@ class TestPublish:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         dead = Celery(broker=f"redis://127.0.0.1:{port}/0")
-        dead.conf.task_create_missing_queues = True
+        dead.conf.update(task_create_missing_queues=True, broker_transport_options={"max_retries": 0})
         with pytest.raises(OperationalError):
             publish(services, dead)
         assert publish(services, broker) == 1
