@@ -1,0 +1,217 @@
+"""Builds that wait for others, messages to workers, and what is staged: nothing lost, nothing done twice. On both."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select, update
+
+from builder.store import builds
+from builder.store.database import Database
+from builder.store.schema import Build, OutboxRow, Release
+from builder.store.states import BUILD, RELEASE, SCAN, State
+from tests.unit.stored import PROBLEM, claim, complete, messages, release, state, submission, submit
+
+pytest_plugins = ["tests.unit.databases"]
+
+
+class TestWaiting:
+    def test_begins_when_the_base_is_released(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        assert state(database, child) == "waiting"
+        assert (child, "build") not in messages(database)
+        release(database, base)
+        assert state(database, child) == "queued"
+        assert messages(database).count((child, "build")) == 1
+
+    @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
+    def test_fails_with_the_base_down_to_the_last_grandchild(self, database: Database, end: State) -> None:
+        base = submit(database, "base")
+        child = submit(database, "child", waits_for=base)
+        grandchild = submit(database, waits_for=child)
+        with database.write() as session:
+            builds.end(session, builds.get(session, base), end, PROBLEM)
+        for build_id, because in ((child, base), (grandchild, child)):
+            with database.read() as session:
+                build = builds.get(session, build_id)
+                assert build.state == "failed"
+                assert build.problem is not None
+                assert build.problem["type"] == "/problems/base-not-released"
+                assert because in build.problem["detail"]
+                assert f"goldsmith show {because}" in build.problem["hint"]
+
+    def test_that_was_cancelled_is_left_alone(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        with database.write() as session:
+            builds.request_cancel(session, child)
+        release(database, base)
+        assert state(database, child) == "cancelled"
+
+    def test_is_not_forgotten_when_the_base_ends_at_that_very_moment(self, database: Database) -> None:
+        """The base must not be able to end between the look for it and the arrival of who waits for it."""
+        base = submit(database, "base")
+        for stage in (BUILD, SCAN):
+            complete(database, claim(database, base, stage))
+        held = claim(database, base, RELEASE)
+        found = threading.Event()
+
+        def end_the_base() -> None:
+            found.wait()
+            complete(database, held)
+
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(end_the_base)
+            with database.write() as session:
+                running = builds.running_build_of(session, "sha256:" + "1" * 64)
+                assert running is not None
+                found.set()
+                time.sleep(0.3)
+                child = builds.submit(session, submission("child", "2"), waits_for=running.id).id
+            ended.result()
+        assert state(database, base) == "released"
+        assert state(database, child) == "queued"
+
+
+class TestRunning:
+    def test_finds_the_oldest_that_has_not_ended(self, database: Database) -> None:
+        first, _ = submit(database), submit(database)
+        with database.write() as session:
+            found = builds.running_build_of(session, "sha256:" + "1" * 64)
+            assert found is not None
+            assert found.id == first
+
+    def test_does_not_find_what_ends_soon_has_ended_or_is_another_recipe(self, database: Database) -> None:
+        ended, ending = submit(database), submit(database)
+        claim(database, ending)
+        submit(database, digest="2")
+        with database.write() as session:
+            builds.request_cancel(session, ended)
+            builds.request_cancel(session, ending)
+        with database.write() as session:
+            assert builds.running_build_of(session, "sha256:" + "1" * 64) is None
+
+    def test_the_newest_release_speaks_for_a_recipe(self, database: Database) -> None:
+        ids = [submit(database) for _ in range(2)]
+        with database.write() as session:
+            for build_id, at in zip(ids, (20.0, 10.0), strict=True):
+                session.add(
+                    Release(
+                        build_id=build_id, digest="sha256:" + "a" * 64, recipe_name="web",
+                        recipe_digest="sha256:" + "1" * 64, registry_host="h", repository="r", tags=["1"],
+                        released_at=at,
+                    )
+                )  # fmt: skip
+        with database.read() as session:
+            found = builds.newest_release(session, "sha256:" + "1" * 64, "h")
+            assert found is not None
+            assert found.build_id == ids[0]
+            assert builds.newest_release(session, "sha256:" + "2" * 64, "h") is None
+            assert builds.newest_release(session, "sha256:" + "1" * 64, "another-registry") is None
+
+
+class TestOutbox:
+    def test_is_read_in_the_order_in_which_it_was_written(self, database: Database) -> None:
+        ids = [submit(database) for _ in range(5)]
+        assert [build_id for build_id, _ in messages(database)] == ids
+
+    def test_a_published_message_is_not_read_again(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            (row,) = builds.unpublished(session)
+            row.published_at = time.time()
+        assert messages(database) == []
+
+    def test_is_published_whole_by_many_dispatchers(self, database: Database) -> None:
+        expected = {submit(database) for _ in range(30)}
+        sent: set[str] = set()
+
+        def publish(_: int) -> None:
+            for _ in range(20):
+                with database.read() as session:
+                    rows = [(row.id, row.build_id) for row in builds.unpublished(session, limit=4)]
+                for row_id, build_id in rows:
+                    sent.add(build_id)
+                    with database.write() as session:
+                        builds.mark_published(session, row_id)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(publish, range(4)))
+        assert sent == expected
+        assert messages(database) == []
+
+    def test_holds_a_message_back_until_it_is_due(self, database: Database) -> None:
+        build_id = submit(database)
+        held = claim(database, build_id)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time()))
+            builds.retry(session, builds.held_build(session, held), delay=30)
+        assert messages(database) == []
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(due_at=time.time() - 1))
+        assert messages(database) == [(build_id, "build")]
+
+    def test_forgets_what_was_sent_long_ago(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time() - 100))
+            builds.forget_published(session, 60)
+            assert session.scalars(select(OutboxRow)).all() == []
+
+    def test_a_build_whose_message_was_lost_is_reminded_of(self, database: Database) -> None:
+        ready, running, fresh = submit(database), submit(database), submit(database)
+        claim(database, running)
+        with database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=1.0))
+            session.execute(update(Build).where(Build.id != fresh).values(updated_at=time.time() - 100))
+            stalled = builds.stalled(session, 60)
+            assert [build.id for build in stalled] == [ready]
+            builds.remind(session, stalled[0])
+        assert messages(database) == [(ready, "build")]
+        with database.write() as session:
+            assert builds.stalled(session, 60) == []
+
+    def test_a_build_whose_message_waits_for_the_broker_is_not_reminded_of(self, database: Database) -> None:
+        submit(database)
+        with database.write() as session:
+            session.execute(update(Build).values(updated_at=time.time() - 100))
+            assert builds.stalled(session, 60) == []
+
+    def test_a_build_that_runs_needs_no_reminder(self, database: Database) -> None:
+        build_id = submit(database)
+        claim(database, build_id)
+        with database.write() as session:
+            builds.remind(session, builds.get(session, build_id))
+        assert messages(database) == [(build_id, "build")]
+
+
+class TestStaging:
+    def stage(self, database: Database, build_id: str, digest: str = "a", repository: str = "r") -> None:
+        with database.write() as session:
+            build = builds.get(session, build_id)
+            build.image_digest, build.staging_repository = "sha256:" + digest * 64, repository
+
+    def test_is_shared_while_another_build_of_the_same_image_has_not_ended(self, database: Database) -> None:
+        one, other, elsewhere, different = (submit(database) for _ in range(4))
+        self.stage(database, one)
+        self.stage(database, other)
+        self.stage(database, elsewhere, repository="s")
+        self.stage(database, different, digest="b")
+        with database.write() as session:
+            assert builds.others_stage(session, builds.get(session, one))
+            builds.end(session, builds.get(session, other), State.FAILED, PROBLEM)
+        with database.read() as session:
+            assert not builds.others_stage(session, builds.get(session, one))
+
+    def test_of_an_ended_build_is_found_until_it_is_cleared(self, database: Database) -> None:
+        build_id, running = submit(database), submit(database)
+        self.stage(database, build_id)
+        self.stage(database, running)
+        with database.write() as session:
+            builds.end(session, builds.get(session, build_id), State.FAILED, PROBLEM)
+        with database.read() as session:
+            assert builds.ended_but_staged(session) == [build_id]
