@@ -144,6 +144,14 @@ class Assembly:
                 )
         self._refuse_vanished(before)
 
+    def files_of(self, packages: Sequence[str]) -> list[str]:
+        """The paths that dpkg lists for packages."""
+        found: list[str] = []
+        for package in packages:
+            listed = self.container.read(f"/var/lib/dpkg/info/{package}.list") or b""
+            found += listed.decode("utf-8", "surrogateescape").splitlines()
+        return found
+
     def accounts(self) -> Accounts:
         def text(path: str) -> str | None:
             content = self.container.read(path)

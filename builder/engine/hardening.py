@@ -35,6 +35,18 @@ def hardening_edit(hardening: Hardening, manager_files: Iterable[str] = ()) -> E
     return edit
 
 
+def described(hardening: Hardening) -> str:
+    """What is taken away, for the build's step."""
+    named = {
+        "set-uid and set-gid bits": hardening.remove_setuid,
+        "passwords": hardening.lock_passwords,
+        "documentation": hardening.remove_documentation,
+        "package manager": hardening.remove_package_manager,
+    }
+    taken = [name for name, wanted in named.items() if wanted]
+    return f"without {', '.join(taken)}" if taken else "nothing taken away"
+
+
 def _is_documentation(path: bytes) -> bool:
     if path.startswith(_DOC):
         return not path.endswith(b"/copyright")

@@ -10,7 +10,7 @@ from typing import Any
 
 from builder.engine.assembly import Assembly
 from builder.engine.container import Container, stream_of
-from builder.engine.hardening import PACKAGE_MANAGER, hardening_edit
+from builder.engine.hardening import PACKAGE_MANAGER, Edit, described, hardening_edit
 from builder.engine.trial import TestResult, run_tests
 from builder.image import inventory as inventory_format
 from builder.image.canonical import canonicalise
@@ -23,6 +23,7 @@ from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import remove_leftovers, spool_of, take_back
+from builder.recipes.model import Hardening
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
 
@@ -66,37 +67,41 @@ class BuildStage:
             with _logged(task, assembly, "packages") as step:
                 assembly.install(spec.packages, lock.packages, self._services.debs)
                 step.summary = f"{len(lock.packages)} packages installed, without network"
-            with _logged(task, assembly, "configure") as step:
+            with _logged(task, assembly, "users") as step:
                 assembly.add_users(spec.users)
+                step.summary = f"{len(spec.users)} accounts added"
+            with _logged(task, assembly, "files") as step:
                 assembly.put_files(spec.files)
-                step.summary = f"{len(spec.users)} users, {len(spec.files)} files"
+                step.summary = f"{len(spec.files)} files"
             with _logged(task, assembly, "run") as step:
                 assembly.run(spec.run, spec.environment)
-                if spec.hardening.lock_passwords:
-                    assembly.lock_passwords()
                 step.summary = f"{len(spec.run)} commands, without network"
+            with _logged(task, assembly, "harden") as step:
+                edit = self._harden(assembly, spec.hardening)
+                step.summary = described(spec.hardening)
             with task.journal.step("canonicalise") as step:
-                composed = self._canonicalise(task, container, prepared, spool)
+                composed = self._canonicalise(task, container, prepared, edit, spool)
                 size = composed.layer.size if composed.layer else 0
                 step.summary = (
                     f"{composed.inventory.entries} paths, a layer of {size / 1e6:.1f} MB, {composed.manifest_digest}"
                 )
         return composed
 
-    def _canonicalise(self, task: Task, container: Container, prepared: Prepared, spool: Path) -> Composed:
-        hardening = task.recipe.spec.hardening
-        manager_files: list[str] = []
-        if hardening.remove_package_manager:
-            for package in PACKAGE_MANAGER:
-                listed = container.read(f"/var/lib/dpkg/info/{package}.list") or b""
-                manager_files += listed.decode("utf-8", "surrogateescape").splitlines()
+    def _harden(self, assembly: Assembly, hardening: Hardening) -> Edit:
+        """Accounts are hardened in the container, the rest where the tree is made canonical: answered is that edit."""
+        if hardening.lock_passwords:
+            assembly.lock_passwords()
+        owned = assembly.files_of(PACKAGE_MANAGER) if hardening.remove_package_manager else []
+        return hardening_edit(hardening, owned)
+
+    def _canonicalise(self, task: Task, container: Container, prepared: Prepared, edit: Edit, spool: Path) -> Composed:
         container.kill()
         with canonicalise(
             stream_of(_watched(container.export(), task)),
             spool_dir=spool,
             epoch=prepared.lock.epoch,
             limits=Limits(max_bytes=self._services.settings.image_bytes),
-            edit=hardening_edit(hardening, manager_files),
+            edit=edit,
         ) as tree:
             return compose(task.recipe, tree, prepared.base, prepared.lock.base.architecture, spool)
 
