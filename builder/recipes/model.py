@@ -50,6 +50,12 @@ def _no_colon(value: str) -> str:
     return value
 
 
+def _ids_exist(value: str) -> str:
+    if any(part.isdecimal() and int(part) > 4294967294 for part in value.split(":")):
+        raise ValueError("a uid or gid is at most 4294967294")
+    return value
+
+
 def _port_exists(value: str) -> str:
     if int(value.partition("/")[0]) > 65535:
         raise ValueError("a port is at most 65535")
@@ -72,9 +78,11 @@ AbsolutePath = Annotated[
 Mode = Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3,4}$")]
 Account = Annotated[str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})$")]
 Owner = Annotated[
-    str, StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?$")
+    str,
+    StringConstraints(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})(:([a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}))?$"),
+    AfterValidator(_ids_exist),
 ]
-NumericOwner = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}(:[0-9]{1,10})?$")]
+NumericOwner = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}(:[0-9]{1,10})?$"), AfterValidator(_ids_exist)]
 # Debian policy 5.6.7 (names) and 5.6.12 (versions). The first character can never be a dash, which would make an option
 # of it, nor the last one, which apt-get takes for "remove".
 PackageName = Annotated[

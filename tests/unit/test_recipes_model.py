@@ -157,6 +157,8 @@ def test_debians_own_names_and_versions_are_accepted(name: str) -> None:
         ({"files": [{"path": "/a", "content": "x" * 131073}]}, "spec.files[0].content", "at most 131072"),
         ({"files": [{"path": "/a", "source": "../x"}]}, "spec.files[0]", "'..' is not allowed"),
         ({"files": [{"path": "/a", "source": "/etc/passwd"}]}, "spec.files[0].source", "does not match"),
+        ({"user": "4294967295"}, "spec.user", "at most 4294967294"),
+        ({"files": [{"path": "/a", "content": "", "owner": "0:9999999999"}]}, "spec.files[0].owner", "at most"),
         ({"users": [{"name": "a", "uid": 0}]}, "spec.users[0].uid", "greater than or equal to 1"),
         ({"users": [{"name": "a", "uid": 2**32 - 1}]}, "spec.users[0].uid", "less than or equal"),
         ({"users": [{"name": "a", "uid": 5, "home": "/x:/bin/sh"}]}, "spec.users[0].home", "':' separates"),
