@@ -7,29 +7,24 @@ import pickle
 import pytest
 
 from builder.errors import Broken, Cancelled, Fault, GoldsmithError, Problem, Rejected, Unavailable
+from builder.recipes.document import RecipeInvalid
 
 
-class Sample(Rejected):
-    slug = "test-sample"
-    title = "A sample"
-    status = 418
-
-
-SAMPLE = Sample("it went wrong", hint="do better", errors=[Fault(message="bad", field="a.b", line=3, column=4)])
+SAMPLE = RecipeInvalid("it went wrong", hint="do better", errors=[Fault(message="bad", field="a.b", line=3, column=4)])
 
 
 def test_a_problem_says_type_title_status_and_everything_else() -> None:
     assert SAMPLE.problem("/v1/x").model_dump() == {
-        "type": "/problems/test-sample",
-        "title": "A sample",
-        "status": 418,
+        "type": "/problems/recipe-invalid",
+        "title": "The recipe is not valid",
+        "status": 422,
         "detail": "it went wrong",
         "instance": "/v1/x",
         "hint": "do better",
         "retryable": False,
         "errors": [{"message": "bad", "field": "a.b", "line": 3, "column": 4, "hint": None}],
     }
-    assert SAMPLE.problem().slug == "test-sample"
+    assert SAMPLE.problem().slug == "recipe-invalid"
 
 
 def test_a_problem_comes_back_from_json_with_members_that_we_do_not_know() -> None:
@@ -41,7 +36,7 @@ def test_a_problem_comes_back_from_json_with_members_that_we_do_not_know() -> No
 
 def test_an_error_is_the_same_after_pickling() -> None:
     found = pickle.loads(pickle.dumps(SAMPLE))
-    assert type(found) is Sample
+    assert type(found) is RecipeInvalid
     assert found.problem() == SAMPLE.problem()
     assert str(found) == str(SAMPLE)
 
