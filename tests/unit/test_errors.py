@@ -9,7 +9,6 @@ import pytest
 from builder.errors import Broken, Cancelled, Fault, GoldsmithError, Problem, Rejected, Unavailable
 from builder.recipes.document import RecipeInvalid
 
-
 SAMPLE = RecipeInvalid("it went wrong", hint="do better", errors=[Fault(message="bad", field="a.b", line=3, column=4)])
 
 
