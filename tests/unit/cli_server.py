@@ -160,6 +160,7 @@ class Worker:
                     digest=digest,
                     recipe_name=build.recipe_name,
                     recipe_digest=build.recipe_digest,
+                    registry_host="127.0.0.1:5000",
                     repository=f"golden/{build.recipe_name}",
                     tags=["latest"],
                     released_at=time.time(),

@@ -129,7 +129,10 @@ def test_for_machines_a_build_is_one_json_object(api: Api, capsys: Output) -> No
 def test_a_recipe_file_is_sent_whole_with_the_files_it_names(api: Api, capsys: Output, tmp_path: Path) -> None:
     (tmp_path / "motd").write_text("welcome\n")
     file = tmp_path / "mine.yaml"
-    file.write_text(WEB_RECIPE.replace("name: web", "name: mine") + "  files: [{path: /etc/motd, source: motd}]\n")
+    file.write_text(
+        WEB_RECIPE.replace("name: web", "name: mine").replace("golden/web", "my/web")
+        + "  files: [{path: /etc/motd, source: motd}]\n"
+    )
     assert main(["build", str(file), "--no-wait", "--json"]) == 0
     build = json.loads(capsys.readouterr().out)
     assert build["recipe"] == "mine"
