@@ -54,7 +54,7 @@ def _problems() -> str:
     """Every module is imported first: a problem is known once its class is."""
     for package in (builder, workers):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("__main__") and ".migrations" not in module.name:
+            if ".migrations" not in module.name:
                 importlib.import_module(module.name)
     lines = [
         "# Problems",

@@ -161,8 +161,7 @@ def test_every_module_says_what_it_is_for() -> None:
 def kinds() -> list[type[GoldsmithError]]:
     for package in (builder, workers):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+            importlib.import_module(module.name)
     return [kind for kind in subclasses(GoldsmithError) if kind.__module__.split(".")[0] in ("builder", "workers")]
 
 
