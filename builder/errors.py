@@ -83,11 +83,13 @@ class GoldsmithError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process borders by pickle, which would call __init__ with `args` alone.
-        return (_rebuild, (type(self), self.detail, self.hint, self.errors))
+        return (_rebuild, (type(self), self.detail, self.__dict__))
 
 
-def _rebuild(kind: type[GoldsmithError], detail: str, hint: str | None, errors: list[Fault]) -> GoldsmithError:
-    return kind(detail, hint=hint, errors=errors)
+def _rebuild(kind: type[GoldsmithError], detail: str, state: dict[str, Any]) -> GoldsmithError:
+    error = kind.__new__(kind, detail)
+    error.__dict__.update(state)
+    return error
 
 
 class Rejected(GoldsmithError):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _INHERITED = (
 )  # fmt: skip
 _TAIL_LINES = 12
 _POLL_SECONDS = 0.2
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise ProgramMissing(f"{name} cannot be started: there is no directory {cwd}") from error
         raise ProgramMissing(f"{name} is not installed or not on PATH", hint=f"install {name}") from error
     except OSError as error:
         raise ProgramMissing(f"{name} cannot be started: {error}", hint=f"check the file {command[0]}") from error
@@ -86,6 +90,7 @@ def run(
     output = _Output(max_output, on_stderr)
     try:
         _pump(child, stdin, output, name, started + timeout, timeout, should_stop)
+        output.end()
     finally:
         _end(child)
     if child.returncode not in accept:
@@ -121,6 +126,11 @@ class _Output:
             for line in lines:
                 self._on_stderr(line.decode("utf-8", "replace").rstrip())
 
+    def end(self) -> None:
+        """A last line may have no end."""
+        if self._partial and self._on_stderr is not None:
+            self._on_stderr(self._partial.decode("utf-8", "replace").rstrip())
+
     def tail(self) -> str:
         lines = bytes(self.stderr[-16384:]).decode("utf-8", "replace").strip().splitlines()
         return "\n".join(lines[-_TAIL_LINES:])
@@ -144,7 +154,7 @@ def _pump(
         if child.stdin is not None:
             os.set_blocking(child.stdin.fileno(), False)
             selector.register(child.stdin, selectors.EVENT_WRITE, "stdin")
-        while selector.get_map() or child.poll() is None:
+        while selector.get_map() or not _has_ended(child):
             if time.monotonic() > deadline:
                 raise ProgramTimedOut(f"{name} did not finish within {timeout:g} seconds")
             if should_stop is not None and should_stop():
@@ -176,18 +186,21 @@ def _feed(fd: int, pending: memoryview) -> memoryview:
         return pending[:0]
 
 
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, without taking it away: as long as it is there, no other group can get its number."""
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Leave nothing running: the child and all it started share a process group."""
-    if child.poll() is None:
-        for sign, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            try:
-                os.killpg(child.pid, sign)
-                child.wait(patience)
-                break
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+    """Leave nothing running: the child and all it started share a process group, also when the child itself is done."""
+    if not _has_ended(child):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        while not _has_ended(child) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
     for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None:
             stream.close()

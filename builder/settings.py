@@ -19,13 +19,17 @@ class Settings(BaseSettings):
     `docs/settings.md` lists them.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GOLDSMITH_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GOLDSMITH_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # Where things are
     state_directory: Path = Field(default=Path(".goldsmith/state"), description="Caches, spools and locks of a worker.")
     recipes_directory: Path = Field(default=Path("recipes"), description="The recipes offered by name.")
     database_url: str = Field(
-        default="sqlite:///.goldsmith/state/goldsmith.db", description="SQLAlchemy URL: SQLite or PostgreSQL (psycopg)."
+        repr=False,  # it may hold a password
+        default="sqlite:///.goldsmith/state/goldsmith.db",
+        description="SQLAlchemy URL: SQLite or PostgreSQL (psycopg).",
     )
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Celery's broker.")
 
@@ -41,7 +45,7 @@ class Settings(BaseSettings):
     # Container engine (only the build worker)
     engine_url: str = Field(default="unix:///var/run/docker.sock", description="The Docker Engine of the build worker.")
     build_memory_bytes: int = Field(default=2048 * _MIB, ge=64 * _MIB, description="Memory limit of a build container.")
-    build_cpus: float = Field(default=2.0, gt=0, description="CPU limit of a build container.")
+    build_cpus: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="CPU limit of a build container.")
     build_processes: int = Field(default=512, ge=16, description="Process limit of a build container.")
     build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
     build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")

@@ -1,7 +1,7 @@
 """Hands out what the database says is due, and finds builds whose worker or message was lost.
 
 One loop: publish the outbox, every few seconds look for expired leases and lost messages, now and then clear staging.
-Any number of dispatchers may run; each row is taken by one.
+Any number of dispatchers may run: what two of them publish twice is claimed once.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def main() -> None:
         **app.conf.broker_transport_options,
         "socket_timeout": _BROKER_SECONDS,
         "socket_connect_timeout": _BROKER_SECONDS,
+        "max_retries": 0,  # the loop itself tries again
     }
     services = Services(load_settings())
     stopped = threading.Event()

@@ -68,13 +68,18 @@ class Accounts:
         uid = self.uid(user)
         if group:
             return uid, self.gid(group)
-        own = [line.split(":") for line in self.passwd.splitlines()]
+        own = [line.split(":") for line in _lines(self.passwd)]
         return uid, next((int(f[3]) for f in own if len(f) > 3 and f[2] == str(uid) and f[3].isdecimal()), uid)
+
+
+def _lines(text: str) -> list[str]:
+    """A line ends with a newline and with nothing else that Python takes for an end."""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _with_second_field(text: str, kept: tuple[str, ...], locked: str) -> str:
     lines = []
-    for line in text.splitlines():
+    for line in _lines(text):
         fields = line.split(":")
         if len(fields) > 1 and fields[1] not in kept:
             fields[1] = locked
@@ -84,7 +89,7 @@ def _with_second_field(text: str, kept: tuple[str, ...], locked: str) -> str:
 
 def _pairs(text: str) -> list[tuple[str, int]]:
     """(name, number) of each line; both passwd and group have them first and third."""
-    rows = (line.split(":") for line in text.splitlines())
+    rows = (line.split(":") for line in _lines(text))
     return [(row[0], int(row[2])) for row in rows if len(row) > 2 and row[2].isdecimal()]
 
 

@@ -254,7 +254,7 @@ def parse_status(status: bytes) -> set[tuple[str, str, str]]:
     found = set()
     for stanza in status.decode("utf-8", "replace").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
-        if fields.get("Status") == "install ok installed":
+        if fields.get("Status") == "install ok installed" and {"Package", "Version", "Architecture"} <= fields.keys():
             found.add((fields["Package"], fields["Version"], fields["Architecture"]))
     return found
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from docker import APIClient
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
-from builder.engine.faults import translated
+from builder.engine.faults import said, translated
 from builder.errors import Rejected
 
 _POLL_SECONDS = 0.2
@@ -33,6 +33,11 @@ class CommandTimedOut(Rejected):
 class CommandImpossible(Rejected):
     slug = "command-impossible"
     title = "A command cannot be started in this image"
+
+
+class FilesImpossible(Rejected):
+    slug = "files-impossible"
+    title = "Files cannot be put where the recipe wants them"
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,11 @@ class Container:
         """Stop it at once, so that its file system stands still."""
         if self._started:
             with translated():
-                self._api.kill(self.id)
+                try:
+                    self._api.kill(self.id)
+                except APIError as error:
+                    if error.status_code not in (404, 409):  # it has ended already, or is gone
+                        raise
             self._started = False
 
     def address(self) -> str | None:
@@ -130,8 +139,10 @@ class Container:
         with translated():
             try:
                 stream, stat = self._api.get_archive(self.id, path)
-            except NotFound:
-                return None
+            except APIError as error:
+                if _is_not_there(error):
+                    return None
+                raise
             stream.close()
             return dict(stat)
 
@@ -148,9 +159,18 @@ class Container:
             return member, file.read(1024 * 1024) if file else b""
 
     def put(self, tar: bytes | io.IOBase) -> None:
-        """Unpack a tar at the root."""
+        """Unpack a tar at the root. Raises FilesImpossible when the image has something else in its way."""
         with translated():
-            self._api.put_archive(self.id, "/", tar)
+            try:
+                self._api.put_archive(self.id, "/", tar)
+            except APIError as error:
+                _, refused, reason = said(error).rpartition("Error processing tar file")
+                if refused:
+                    raise FilesImpossible(
+                        f"the files cannot be put into the image {reason}",
+                        hint="a directory stands where a file should, or a file where a directory should",
+                    ) from error
+                raise
 
     def export(self) -> Iterator[bytes]:
         """The whole file system as one tar stream."""
@@ -161,14 +181,21 @@ class Container:
         with translated():
             try:
                 stream, _ = self._api.get_archive(self.id, path, chunk_size=1024 * 1024)
-            except NotFound:
-                return None
+            except APIError as error:
+                if _is_not_there(error):
+                    return None
+                raise
             chunks: Iterator[bytes] = iter(stream)
             return chunks
 
     def _inspect(self) -> dict[str, Any]:
         with translated():
             return dict(self._api.inspect_container(self.id))
+
+
+def _is_not_there(error: APIError) -> bool:
+    """Also when the path leads through a file."""
+    return isinstance(error, NotFound) or "not a directory" in said(error)
 
 
 class _Output:
@@ -204,7 +231,8 @@ class _Output:
 
     def _say(self, line: bytes) -> None:
         if self._on_line is not None:
-            self._on_line(line[:_MAX_LINE].decode("utf-8", "replace"))
+            for start in range(0, max(len(line), 1), _MAX_LINE):
+                self._on_line(line[start : start + _MAX_LINE].decode("utf-8", "replace"))
 
 
 def _watched(stream: Any, check: Check, deadline: float, name: str) -> Iterator[tuple[bytes | None, bytes | None]]:

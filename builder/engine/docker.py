@@ -35,6 +35,11 @@ class BaseUnavailable(Rejected):
     title = "The base image cannot be had"
 
 
+class CommandMissing(Rejected):
+    slug = "command-missing"
+    title = "The image has nothing to start"
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a container may use."""
@@ -144,14 +149,22 @@ class Engine:
             )
         try:
             with translated():
-                created = self._client.containers.create(
-                    image,
-                    **replaced,
-                    network=network.id,
-                    security_opt=["no-new-privileges"],
-                    labels={BUILD_LABEL: build_id},
-                    **self._limited(),
-                )
+                try:
+                    created = self._client.containers.create(
+                        image,
+                        **replaced,
+                        network=network.id,
+                        security_opt=["no-new-privileges"],
+                        labels={BUILD_LABEL: build_id},
+                        **self._limited(),
+                    )
+                except APIError as error:
+                    if "No command specified" in said(error):
+                        raise CommandMissing(
+                            "a test needs the image started, but neither the recipe nor its base says what to start",
+                            hint="give spec.entrypoint or spec.command",
+                        ) from error
+                    raise
             with self._removed(str(created.id)):
                 yield Container(self._client.api, str(created.id))
         finally:
@@ -171,7 +184,7 @@ class Engine:
         """Remove every container and network of a build, whoever made them."""
         with translated():
             filters: dict[str, Any] = {"label": f"{BUILD_LABEL}={build_id}"}
-            for container in self._client.containers.list(all=True, filters=filters):
+            for container in self._client.containers.list(all=True, filters=filters, ignore_removed=True):
                 _remove(container)
             for network in self._client.networks.list(filters=filters):
                 network.remove()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +21,7 @@ from builder.recipes.model import CommandTest, FileTest, HttpTest, Output, PortT
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 _MAX_BODY = 256 * 1024
 _MATCH_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
 
 
 class TestFailed(Rejected):
@@ -180,6 +183,9 @@ def _port(host: str, port: int) -> str:
 def _http(host: str, test: HttpTest) -> str:
     request = test.http
     connection = http.client.HTTPConnection(host, request.port, timeout=5)
+    # Each read has a limit of its own, and a server that says one byte at a time never meets it.
+    patience = threading.Timer(_ANSWER_SECONDS, _hang_up, [connection])
+    patience.start()
     try:
         connection.request("GET", request.path)
         answer = connection.getresponse()
@@ -187,9 +193,15 @@ def _http(host: str, test: HttpTest) -> str:
     except (OSError, http.client.HTTPException) as error:
         return f"no answer: {error}"
     finally:
+        patience.cancel()
         connection.close()
     if answer.status != request.status:
         return f"status {answer.status} instead of {request.status}"
     if request.contains is not None and request.contains.encode() not in body:
         return f"the answer does not contain {request.contains!r}"
     return ""
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)

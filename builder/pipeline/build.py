@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ class BuildStage:
     def _build(self, task: Task, prepared: Prepared, spool: Path, deadline: float) -> Composed:
         spec, lock = task.recipe.spec, prepared.lock
         with self._services.engine.build_container(prepared.engine_image, task.build.id, spec.environment) as container:
-            assembly = Assembly(container, lock.epoch, task.watch.check, deadline, print, spool)
+            assembly = Assembly(
+                container, lock.epoch, task.watch.check, deadline, partial(task.journal.add, "build"), spool
+            )
             with _logged(task, assembly, "packages") as step:
                 assembly.install(spec.packages, lock.packages, self._services.debs)
                 step.summary = f"{len(lock.packages)} packages installed, without network"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from types import TracebackType
 
-from builder.errors import GoldsmithError, Unavailable
+from builder.errors import Broken, GoldsmithError, Unavailable
 from builder.pipeline.journal import Journal
 from builder.store import builds
 from builder.store.builds import Claim, LeaseLost
 from builder.store.database import Database
+
+log = logging.getLogger("goldsmith")
 
 _TICK_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
@@ -64,4 +67,9 @@ class Watch:
                     return
             except GoldsmithError as error:
                 self._reason = error
+                return
+            except Exception as error:
+                # Without a watch the lease runs out unseen and nobody can cancel: the stage must not go on alone.
+                log.exception("build %s: its watch broke", self._claim.build_id)
+                self._reason = Broken(f"the watch over the build broke: {type(error).__name__}")
                 return

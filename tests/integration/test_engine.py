@@ -16,8 +16,15 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from builder.engine.container import CommandImpossible, CommandTimedOut, Container, Ran, stream_of
-from builder.engine.docker import BUILD_LABEL, BaseUnavailable, Engine, Limits
+from builder.engine.container import (
+    CommandImpossible,
+    CommandTimedOut,
+    Container,
+    FilesImpossible,
+    Ran,
+    stream_of,
+)
+from builder.engine.docker import BUILD_LABEL, BaseUnavailable, CommandMissing, Engine, Limits
 from builder.engine.faults import EngineUnavailable
 from builder.engine.trial import TestFailed, TestResult, run_tests
 from builder.errors import Cancelled
@@ -111,14 +118,15 @@ class TestCommands:
         assert seen[1][1] - seen[0][1] > 0.7
 
     def test_may_say_more_than_anybody_keeps(self, container: Container) -> None:
-        longest = 0
+        longest, total = 0, 0
 
         def measure(line: str) -> None:
-            nonlocal longest
-            longest = max(longest, len(line))
+            nonlocal longest, total
+            longest, total = max(longest, len(line)), total + len(line)
 
         ran = execute(container, "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' a; echo; echo end", on_line=measure)
         assert longest == 8192
+        assert total == 20_000_000 + len("end")
         assert len(ran.stdout) <= 64 * 1024
         assert ran.stdout.endswith("\nend")
 
@@ -154,6 +162,17 @@ class TestCommands:
         with pytest.raises(Cancelled):
             execute(container, "sh", "-c", "while :; do echo x; done", seconds=60, check=check)
         assert time.monotonic() - started < 4
+
+    def test_that_end_with_their_container_do_not_hide_why(
+        self, container: Container, sdk: docker.DockerClient
+    ) -> None:
+        def check() -> None:
+            sdk.api.kill(container.id)
+            raise Cancelled("somebody asked")
+
+        with pytest.raises(Cancelled):
+            execute(container, "sleep", "100", check=check)
+        container.kill()
 
     def test_run_as_another_user_when_asked(self, container: Container) -> None:
         assert execute(container, "id", "-u", user="nobody").stdout == "65534"
@@ -205,7 +224,7 @@ class TestFiles:
     def test_are_read_with_their_content(self, container: Container) -> None:
         assert container.read("/etc/passwd") == ACCOUNTS["etc/passwd"]
 
-    @pytest.mark.parametrize("path", ["/etc/nothing", "/etc", "/bin/sh", "/no/such/directory/file"])
+    @pytest.mark.parametrize("path", ["/etc/nothing", "/etc", "/bin/sh", "/no/such/directory/file", "/etc/passwd/x"])
     def test_that_are_none_are_nothing(self, container: Container, path: str) -> None:
         assert container.read(path) is None
 
@@ -232,6 +251,7 @@ class TestFiles:
         assert found is not None
         assert found["linkTarget"] == "/bin/busybox"
         assert container.stat("/nothing") is None
+        assert container.stat("/etc/passwd/x") is None
 
     def test_are_put_with_owner_mode_and_time(self, container: Container) -> None:
         header = tarfile.TarInfo("srv/deep/é")
@@ -242,6 +262,16 @@ class TestFiles:
         container.put(buffer.getvalue())
         said = shell(container, "stat -c '%a %u %g %Y %s' /srv/deep/é").stdout
         assert said == "640 5 6 1700000000 3"
+
+    @pytest.mark.parametrize("path", ["etc/passwd/x", "etc"])
+    def test_that_something_else_is_in_the_way_of_are_refused(self, container: Container, path: str) -> None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(path))
+        shell(container, "true")
+        with pytest.raises(FilesImpossible) as caught:
+            container.put(buffer.getvalue())
+        assert "overlay" not in caught.value.detail
 
     def test_are_put_and_read_before_anything_runs(self, container: Container) -> None:
         buffer = io.BytesIO()
@@ -432,6 +462,26 @@ class TestTrial:
                 self.results(engine, str(made.id), build_id, PortTest(port=80, within_seconds=20))
         finally:
             sdk.images.remove(made.id, force=True)
+
+    def test_an_image_with_nothing_to_start_is_told(self, engine: Engine, image: str, build_id: str) -> None:
+        with pytest.raises(CommandMissing, match="neither the recipe nor its base") as caught:
+            self.results(engine, image, build_id, PortTest(port=80))
+        assert caught.value.hint == "give spec.entrypoint or spec.command"
+
+    def test_a_server_that_never_comes_to_an_end_is_left(
+        self, engine: Engine, sdk: docker.DockerClient, image: str, build_id: str
+    ) -> None:
+        container = sdk.containers.create(image, ["true"])
+        drip = "while :; do printf x; sleep 1; done"
+        made = container.commit(conf={"Cmd": ["nc", "-l", "-p", "80", "-e", "sh", "-c", drip]})
+        container.remove()
+        started = time.monotonic()
+        try:
+            with pytest.raises(TestFailed):
+                self.results(engine, str(made.id), build_id, HttpTest(http=HttpRequest(port=80, within_seconds=2)))
+        finally:
+            sdk.images.remove(made.id, force=True)
+        assert time.monotonic() - started < 25
 
     def test_no_tests_start_nothing(self, engine: Engine, build_id: str) -> None:
         assert self.results(engine, "sha256:" + "0" * 64, build_id) == []

@@ -79,6 +79,12 @@ class TestLocking:
         assert [line.split(":")[1] for line in made.passwd.splitlines()] == ["*", "*", "x", "*"]
         assert made.shadow is None
 
+    @pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+    def test_knows_no_other_end_of_a_line(self, end: str) -> None:
+        text = f"a:x:7:7:o{end}root:x:0:0::/:/bin/sh\n"
+        assert Accounts(text, "", text).locked().passwd == text
+        assert Accounts(text, "", None).add([User(name="root", uid=9)]).passwd.startswith(text)
+
     def test_of_what_is_locked_changes_nothing(self) -> None:
         assert BASE.locked() == BASE
         assert BASE.add([User(name="web", uid=7)]).locked().locked() == BASE.add([User(name="web", uid=7)])

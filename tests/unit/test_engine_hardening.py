@@ -105,5 +105,8 @@ class TestStatus:
         )
         assert parse_status(status) == {("a", "1", "all"), ("d", "1:4", "amd64")}
 
+    def test_that_is_not_whole_is_passed_over(self) -> None:
+        assert parse_status(b"Package: a\nStatus: install ok installed\n\nnonsense\n") == set()
+
     def test_of_nothing_is_nothing(self) -> None:
         assert parse_status(b"") == set()

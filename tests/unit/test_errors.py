@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from builder.errors import Broken, Cancelled, Fault, GoldsmithError, Problem, Rejected, Unavailable
+from builder.errors import Broken, Cancelled, Fault, GoldsmithError, Problem, ProgramFailed, Rejected, Unavailable
 from builder.recipes.document import RecipeInvalid
 
 SAMPLE = RecipeInvalid("it went wrong", hint="do better", errors=[Fault(message="bad", field="a.b", line=3, column=4)])
@@ -38,6 +38,13 @@ def test_an_error_is_the_same_after_pickling() -> None:
     assert type(found) is RecipeInvalid
     assert found.problem() == SAMPLE.problem()
     assert str(found) == str(SAMPLE)
+
+
+def test_the_evidence_of_a_failed_program_crosses_processes_too() -> None:
+    found = pickle.loads(pickle.dumps(ProgramFailed("sh failed", exit_code=3, stderr_tail="why")))
+    assert (found.detail, found.exit_code, found.stderr_tail) == ("sh failed", 3, "why")
+    assert str(found) == "sh failed"
+    assert found.args == ("sh failed",)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from builder.errors import Rejected, Unavailable
+from builder.errors import Broken, Rejected, Unavailable
 from builder.pipeline.journal import Journal
 from builder.pipeline.stage import Task, run_stage
 from builder.pipeline.watch import Watch
@@ -288,6 +288,14 @@ class TestWatch:
             take_over(database, build_id)
             until(watch.should_stop)
             with pytest.raises(LeaseLost):
+                watch.check()
+
+    def test_that_breaks_stops_the_stage(self, database: Database, claim: Claim) -> None:
+        journal = Journal(database, claim, 1000)
+        journal._lines.append(rows.Line(None, "run", "a line without a time"))  # type: ignore[arg-type]
+        with Watch(database, claim, journal, 60) as watch:
+            until(watch.should_stop)
+            with pytest.raises(Broken, match="the watch over the build broke: IntegrityError"):
                 watch.check()
 
     def test_rides_out_a_database_that_comes_back_in_time_and_gives_up_one_that_does_not(

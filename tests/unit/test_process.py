@@ -82,6 +82,10 @@ class TestStart:
         done = run([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *odd], timeout=10)
         assert done.stdout.decode().strip() == ascii(odd)
 
+    def test_in_a_directory_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(ProgramMissing, match="there is no directory"):
+            run(["true"], timeout=10, cwd=tmp_path / "nowhere")
+
     def test_in_another_directory(self, tmp_path: Path) -> None:
         assert run(["pwd"], timeout=10, cwd=tmp_path).stdout.decode().strip() == str(tmp_path)
 
@@ -149,6 +153,11 @@ class TestOutput:
         assert [line for line, _ in seen] == ["one", "tw\ufffdo", ""]
         assert seen[1][1] - seen[0][1] > 0.3
 
+    def test_of_stderr_is_seen_to_its_last_line_though_it_has_no_end(self) -> None:
+        seen: list[str] = []
+        run(["sh", "-c", "printf 'one\ntwo' >&2"], timeout=10, on_stderr=seen.append)
+        assert seen == ["one", "two"]
+
     def test_whose_listener_breaks_ends_the_program(self, tmp_path: Path) -> None:
         def broken(line: str) -> None:
             raise KeyError(line)
@@ -170,6 +179,16 @@ class TestLimits:
             run(["sh", "-c", script], timeout=0.5)
         assert time.monotonic() - started < 4
         assert caught.value.retryable
+        assert until_gone(pid_in(tmp_path / "pid"))
+
+    @pytest.mark.parametrize("script", ["sleep 60 & echo $! >pid", "(trap '' TERM; sleep 60) & echo $! >pid; wait"])
+    def test_of_time_ends_what_a_program_left_behind(self, tmp_path: Path, script: str) -> None:
+        with pytest.raises(ProgramTimedOut):
+            run(["sh", "-c", script], timeout=0.5, cwd=tmp_path)
+        assert until_gone(pid_in(tmp_path / "pid"))
+
+    def test_nothing_stays_behind_a_program_that_ended_well(self, tmp_path: Path) -> None:
+        run(["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $! >pid"], timeout=10, cwd=tmp_path)
         assert until_gone(pid_in(tmp_path / "pid"))
 
     def test_of_time_holds_while_a_program_only_talks(self) -> None:

@@ -67,6 +67,7 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         ("BUILD_MEMORY_BYTES", "1"),
         ("BUILD_CPUS", "0"),
         ("BUILD_CPUS", "nan"),
+        ("BUILD_CPUS", "inf"),
         ("BUILD_PROCESSES", "-5"),
         ("BUILD_SECONDS", "1e9x"),
         ("BUILD_LOG_BYTES", "12"),
@@ -113,6 +114,17 @@ def test_the_brokers_password_is_in_no_text(monkeypatch: pytest.MonkeyPatch) -> 
     found = load_settings()
     assert "hunter2" not in repr(found) + str(found) + found.model_dump_json()
     assert found.redis_url.get_secret_value() == "redis://:hunter2@redis.example/0"
+
+
+def test_the_databases_password_is_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLDSMITH_DATABASE_URL", "postgresql://u:hunter2@h/d")
+    assert "hunter2" not in repr(load_settings()) + str(load_settings())
+    monkeypatch.setenv("GOLDSMITH_SIGNER_IDENTITY", "x")
+    try:
+        load_settings()
+    except SettingsInvalid as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "input_value" not in shown
 
 
 def test_they_cannot_be_changed() -> None:
