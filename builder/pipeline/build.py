@@ -118,12 +118,10 @@ class BuildStage:
             build.staging_repository = repository
             attachments.attach(session, build.id, Kind.INVENTORY, inventory_format.MEDIA_TYPE, inventory)
         target = services.staging(repository)
-        blobs = dict(composed.blobs)
         if prepared.base is not None:
             for layer in prepared.base.manifest.layers:
                 services.registry.images.copy_blob(prepared.base.repository, layer, target, spool)
-                blobs.setdefault(layer.digest, b"")
-        services.registry.images.push(target, composed.manifest, blobs)
+        services.registry.images.push(target, composed.manifest, composed.blobs)
 
     def _test(self, task: Task, digest: str, deadline: float, log: Callable[[str], None]) -> list[TestResult]:
         engine, spec = self._services.engine, task.recipe.spec

@@ -22,9 +22,13 @@ class Images:
     def push(
         self, repository: Repository, manifest: Manifest, blobs: Mapping[str, Path | bytes], *, tag: str | None = None
     ) -> Descriptor:
-        """Push an image: its layers and config from `blobs` (by digest), then the manifest by digest, then the tag."""
+        """Push an image: its layers and config from `blobs` (by digest), then the manifest by digest, then the tag.
+
+        What `blobs` leaves out must be in the repository already: a registry refuses a manifest without its blobs.
+        """
         for blob in _contents(manifest):
-            self._blobs.push(repository, blobs[blob.digest], blob)
+            if blob.digest in blobs:
+                self._blobs.push(repository, blobs[blob.digest], blob)
         descriptor = manifest.descriptor()
         self._manifests.put(repository.at(descriptor.digest), manifest.to_bytes())
         if tag is not None:

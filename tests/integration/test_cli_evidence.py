@@ -31,25 +31,13 @@ from builder.signing.slsa import BuildDefinition, Builder, Provenance, ResourceD
 from builder.signing.statement import Statement, Subject
 from builder.store.attachments import Kind
 from tests.integration.registry_server import running_registry
-from tests.integration.sandbox_server import Sandbox, running_sandbox
+from tests.integration.sandbox_server import Sandbox
 from tests.unit.cli_server import WEB_RECIPE, Api, free_port, running_api
 
 Output = pytest.CaptureFixture[str]
 RECIPE = read_recipe(WEB_RECIPE + "  runtime: {writable: [/var/cache/tool]}\n")
 RECIPE_DATA = RECIPE.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 BUILDER_ID = "https://goldsmith.example/builder"
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox") / "state") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("foreign") / "state") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -27,18 +27,6 @@ Bundle = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox") / "state") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("foreign") / "state") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def signed(sandbox: Sandbox) -> SignedBundle:
     return sandbox.signer().sign(STATEMENT)
 

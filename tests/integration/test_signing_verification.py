@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,21 +30,9 @@ from builder.signing.verification import (
     SubjectMismatch,
     VerificationFailed,
 )
-from tests.integration.sandbox_server import DIGEST, STATEMENT, Sandbox, running_sandbox
+from tests.integration.sandbox_server import DIGEST, STATEMENT, Sandbox
 
 Bundle = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("sandbox") / "state") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with running_sandbox(tmp_path_factory.mktemp("foreign") / "state") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
