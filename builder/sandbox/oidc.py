@@ -1,4 +1,4 @@
-"""The sandbox's identity provider: one client, who proves a secret and is given a short-lived signed token.
+"""The sandbox's identity provider: each client proves its own secret and is given a short-lived token of its own name.
 
 OAuth 2.0 client credentials (RFC 6749, section 4.4) and OpenID Connect discovery, as far as a signer needs them.
 """
@@ -9,7 +9,8 @@ import base64
 import binascii
 import hmac
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qs, unquote_plus
 
@@ -19,9 +20,17 @@ from pydantic import BaseModel, ValidationError
 
 from builder.sandbox.keys import Key
 
+
+def identity_of(client: str) -> str:
+    """What certificates call a client: a name that can never resolve (RFC 2606) and says where it comes from."""
+    return f"https://sandbox.invalid/{client}"
+
+
 CLIENT_ID = "goldsmith"
-# A name that can never resolve (RFC 2606) and says where it comes from to whoever reads a certificate.
-CLIENT_IDENTITY = f"https://sandbox.invalid/{CLIENT_ID}"
+CLIENT_IDENTITY = identity_of(CLIENT_ID)
+# Whoever builds a release again speaks as somebody else than its builder.
+REBUILDER_ID = "rebuilder"
+REBUILDER_IDENTITY = identity_of(REBUILDER_ID)
 AUDIENCE = "sigstore"
 TOKEN_SECONDS = 300
 _ALGORITHM = "ES256"
@@ -52,11 +61,11 @@ class TokenResponse(BaseModel):
 
 @dataclass(frozen=True)
 class Issuer:
-    """`url` is the issuer's name in every token, without a slash at its end."""
+    """`url` is the issuer's name in every token, without a slash at its end; `secrets` are those of each client id."""
 
     url: str
     key: Key
-    client_secret: str
+    secrets: Mapping[str, str] = field(repr=False)
 
     @property
     def key_id(self) -> str:
@@ -86,13 +95,14 @@ class Issuer:
         if fields.get("grant_type") != "client_credentials":
             raise TokenRefused("unsupported_grant_type", "only the client_credentials grant is offered")
         client, secret = _basic(authorization) or (fields.get("client_id", ""), fields.get("client_secret", ""))
-        known = hmac.compare_digest(client.encode(), CLIENT_ID.encode())
-        if not hmac.compare_digest(secret.encode(), self.client_secret.encode()) or not known:
+        # A client without a secret (unknown, or its file is empty) is nobody, whatever it sends.
+        expected = self.secrets.get(client, "")
+        if not expected or not hmac.compare_digest(secret.encode(), expected.encode()):
             raise TokenRefused("invalid_client", "unknown client, or wrong secret")
         now = int(time.time())
         claims = {
             "iss": self.url,
-            "sub": CLIENT_IDENTITY,
+            "sub": identity_of(client),
             "aud": AUDIENCE,
             "iat": now,
             "nbf": now,

@@ -2,7 +2,8 @@
 
 private/                  mode 0700: the keys of the authority, the logs and the issuer, mode 0600
 log.sqlite                the transparency log
-client_secret             mode 0600; delete it and restart to get another
+client_secret             what the client "goldsmith" proves; mode 0600; delete it and restart to get another
+rebuilder_secret          the same for the client "rebuilder"
 trusted_root.json         what verifiers read
 client_trust_config.json  what signers read
 chain.pem, rekor.pub, ctfe.pub   the same trust in the forms cosign reads
@@ -27,10 +28,11 @@ from builder.errors import Unavailable
 from builder.sandbox.certificates import Authority, create_authority
 from builder.sandbox.keys import Key, unusable, write_private
 from builder.sandbox.log import Log
-from builder.sandbox.oidc import Issuer
+from builder.sandbox.oidc import CLIENT_ID, REBUILDER_ID, Issuer
 from builder.sandbox.trust import client_trust_config, document, trusted_root
 
 _CHAIN = "chain.pem"
+_SECRETS = {CLIENT_ID: "client_secret", REBUILDER_ID: "rebuilder_secret"}
 
 
 class SandboxBusy(Unavailable):
@@ -116,12 +118,16 @@ class State:
     def _open(self) -> None:
         private = self.directory / "private"
         self.keys = Keys.load(private) if private.exists() else Keys.create(private)
-        secret = self.directory / "client_secret"
-        if not secret.exists():
-            write_private(secret, secrets.token_urlsafe(32).encode())
-        self.issuer = Issuer(self.url, self.keys.oidc, secret.read_text().strip())
+        known = {client: self._secret(file) for client, file in _SECRETS.items()}
+        self.issuer = Issuer(self.url, self.keys.oidc, known)
         self._publish()
         self.log = Log.open(self.directory / "log.sqlite", self.keys.rekor, urlsplit(self.url).hostname or "sandbox")
+
+    def _secret(self, name: str) -> str:
+        file = self.directory / name
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(32).encode())
+        return file.read_text().strip()
 
     def _publish(self) -> None:
         authority, ct, rekor = self.keys.authority, self.keys.ct, self.keys.rekor

@@ -16,7 +16,7 @@ import httpx
 import jwt
 
 from builder.sandbox.keys import Key
-from builder.sandbox.oidc import CLIENT_ID, CLIENT_IDENTITY
+from builder.sandbox.oidc import CLIENT_ID, CLIENT_IDENTITY, REBUILDER_ID
 from builder.signing.identity import ClientCredentials
 from builder.signing.signer import Signer
 from builder.signing.slsa import BuildDefinition, Builder, Provenance, RunDetails
@@ -57,11 +57,15 @@ class Sandbox:
     def issuer(self) -> str:
         return self.url
 
-    def credentials(self) -> ClientCredentials:
-        return ClientCredentials(f"{self.url}/oidc/token", CLIENT_ID, self.state / "client_secret")
+    def credentials(self, client: str = CLIENT_ID, secret: str = "client_secret") -> ClientCredentials:
+        return ClientCredentials(f"{self.url}/oidc/token", client, self.state / secret)
 
     def signer(self, time_limit: float = 20.0) -> Signer:
         return Signer(self.client_trust_config, self.credentials(), time_limit=time_limit)
+
+    def rebuilder(self) -> Signer:
+        """Signs as the second client."""
+        return Signer(self.client_trust_config, self.credentials(REBUILDER_ID, "rebuilder_secret"), time_limit=20.0)
 
     def token(self, key: Key | None = None, **changed: object) -> str:
         """A token like the sandbox's own, with other claims or another key."""

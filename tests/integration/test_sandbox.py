@@ -1,4 +1,4 @@
-"""The sandbox over HTTP: an authority that certifies its own client alone, and a log that only grows."""
+"""The sandbox over HTTP: an authority that certifies its own clients alone, and a log that only grows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.sandbox.app import MAX_BODY, create_app
 from builder.sandbox.keys import Key
+from builder.sandbox.oidc import CLIENT_ID, REBUILDER_ID, REBUILDER_IDENTITY
 from builder.sandbox.state import State
-from builder.signing.signer import SignedBundle
+from builder.signing.identity import IdentityRefused
+from builder.signing.signer import SignedBundle, Signer
+from builder.signing.verification import IdentityMismatch
 from tests.integration.sandbox_server import STATEMENT, Sandbox, free_port, running_sandbox
 from tests.unit.test_sandbox_merkle import consistent
 
@@ -72,6 +75,19 @@ def test_the_authority_refuses_any_other_token(sandbox: Sandbox, refused: Callab
     answer = httpx.post(f"{sandbox.url}/api/v2/signingCert", **certificate_request(refused(sandbox)))
     assert answer.status_code == 401
     assert "identity token is not accepted" in answer.json()["message"]
+
+
+def test_each_client_signs_as_itself(sandbox: Sandbox) -> None:
+    bundle = sandbox.rebuilder().sign(STATEMENT).bundle
+    sandbox.verify(bundle, identity=REBUILDER_IDENTITY)
+    with pytest.raises(IdentityMismatch):
+        sandbox.verify(bundle)
+
+
+@pytest.mark.parametrize(("client", "secret"), [(CLIENT_ID, "rebuilder_secret"), (REBUILDER_ID, "client_secret")])
+def test_no_client_signs_as_the_other(sandbox: Sandbox, client: str, secret: str) -> None:
+    with pytest.raises(IdentityRefused, match="invalid_client"):
+        Signer(sandbox.client_trust_config, sandbox.credentials(client, secret)).sign(STATEMENT)
 
 
 def test_the_authority_wants_proof_of_the_key(sandbox: Sandbox) -> None:

@@ -13,18 +13,20 @@ from builder.sandbox.keys import SandboxStateInvalid
 from builder.sandbox.state import SandboxBusy, State
 
 URL = "http://127.0.0.1:8790"
+SECRETS = {"client_secret": "goldsmith", "rebuilder_secret": "rebuilder"}
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_keys_and_secret_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_keys_and_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
     with State(tmp_path / "state", URL):
         assert mode(tmp_path / "state" / "private") == 0o700
         private = list((tmp_path / "state" / "private").iterdir())
         assert len(private) == 5
-        assert {mode(path) for path in [*private, tmp_path / "state" / "client_secret"]} == {0o600}
+        secrets = [tmp_path / "state" / name for name in SECRETS]
+        assert {mode(path) for path in [*private, *secrets]} == {0o600}
 
 
 def test_the_root_key_is_nowhere(tmp_path: Path) -> None:
@@ -34,17 +36,17 @@ def test_the_root_key_is_nowhere(tmp_path: Path) -> None:
         assert state.keys.authority.root.public_key() != state.keys.authority.key.private.public_key()
 
 
-def test_a_restart_keeps_keys_secret_and_log(tmp_path: Path) -> None:
+def test_a_restart_keeps_keys_secrets_and_log(tmp_path: Path) -> None:
     with State(tmp_path / "state", URL) as state:
         state.log.append(b"entry")
         before = (
             state.keys.rekor.spki,
             state.keys.authority.chain_pem(),
-            state.issuer.client_secret,
+            state.issuer.secrets,
             state.log.root(2),
         )
     with State(tmp_path / "state", URL) as state:
-        after = (state.keys.rekor.spki, state.keys.authority.chain_pem(), state.issuer.client_secret, state.log.root(2))
+        after = (state.keys.rekor.spki, state.keys.authority.chain_pem(), state.issuer.secrets, state.log.root(2))
     assert before == after
 
 
@@ -57,13 +59,25 @@ def test_at_another_address_it_is_the_same_instance(tmp_path: Path) -> None:
     assert config.signing_config.get_fulcio().url == "http://sandbox:9000"
 
 
-def test_a_deleted_client_secret_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "client"), SECRETS.items())
+def test_a_missing_secret_is_made_anew_and_the_other_stays(tmp_path: Path, name: str, client: str) -> None:
     with State(tmp_path, URL) as state:
-        before = state.issuer.client_secret
-    (tmp_path / "client_secret").unlink()
+        before = state.issuer.secrets
+    (tmp_path / name).unlink()
     with State(tmp_path, URL) as state:
-        assert state.issuer.client_secret != before
-        assert len(state.issuer.client_secret) > 40
+        after = state.issuer.secrets
+    assert {each for each in after if after[each] != before[each]} == {client}
+    assert len(after[client]) > 40
+    assert mode(tmp_path / name) == 0o600
+    assert (tmp_path / name).read_text() == after[client]
+
+
+def test_every_client_has_a_secret_of_its_own(tmp_path: Path) -> None:
+    with State(tmp_path, URL) as state:
+        assert set(state.issuer.secrets) == {"goldsmith", "rebuilder"}
+        assert len(set(state.issuer.secrets.values())) == 2
+        for secret in state.issuer.secrets.values():
+            assert secret not in repr(state.issuer)
 
 
 def test_a_second_sandbox_on_the_same_state_is_refused(tmp_path: Path) -> None:

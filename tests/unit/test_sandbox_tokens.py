@@ -1,4 +1,4 @@
-"""The issuer gives tokens to its client alone, and the authority believes no token but the issuer's own."""
+"""The issuer gives each client a token of its own, and the authority believes no token but the issuer's own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 from sigstore.oidc import IdentityToken
 
 from builder.sandbox.keys import Key
-from builder.sandbox.oidc import CLIENT_ID, CLIENT_IDENTITY, Issuer, TokenRefused
+from builder.sandbox.oidc import (
+    CLIENT_ID,
+    CLIENT_IDENTITY,
+    REBUILDER_ID,
+    REBUILDER_IDENTITY,
+    Issuer,
+    TokenRefused,
+)
 
 URL = "http://127.0.0.1:8790"
 SECRET = "a secret: with % and +"
-ISSUER = Issuer(URL, Key.generate(), SECRET)
+REBUILDER_SECRET = "another secret"
+ISSUER = Issuer(URL, Key.generate(), {CLIENT_ID: SECRET, REBUILDER_ID: REBUILDER_SECRET})
 
 
 def form(**fields: str) -> bytes:
@@ -41,15 +49,41 @@ def signed(payload: dict[str, object], key: Key = ISSUER.key) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "authorization"),
-    [(form(client_id=CLIENT_ID, client_secret=SECRET), None), (form(), basic(CLIENT_ID, SECRET))],
-    ids=["in the form", "in the header"],
+    ("client", "secret", "identity"),
+    [(CLIENT_ID, SECRET, CLIENT_IDENTITY), (REBUILDER_ID, REBUILDER_SECRET, REBUILDER_IDENTITY)],
 )
-def test_the_client_gets_a_token_that_sigstore_and_the_authority_accept(body: bytes, authorization: str | None) -> None:
-    granted = ISSUER.grant(body, authorization)
-    assert IdentityToken(granted.access_token).identity == CLIENT_IDENTITY
+@pytest.mark.parametrize("in_header", [False, True])
+def test_a_client_gets_a_token_of_its_own_that_sigstore_and_the_authority_accept(
+    client: str, secret: str, identity: str, in_header: bool
+) -> None:
+    asked = (form(), basic(client, secret)) if in_header else (form(client_id=client, client_secret=secret), None)
+    granted = ISSUER.grant(*asked)
+    assert IdentityToken(granted.access_token).identity == identity
     verified = ISSUER.verify(granted.access_token)
-    assert (verified.sub, verified.iss) == (CLIENT_IDENTITY, URL)
+    assert (verified.sub, verified.iss) == (identity, URL)
+
+
+@pytest.mark.parametrize(("client", "secret"), [(CLIENT_ID, REBUILDER_SECRET), (REBUILDER_ID, SECRET)])
+def test_no_client_gets_the_token_of_the_other(client: str, secret: str) -> None:
+    for asked in [
+        (form(client_id=client, client_secret=secret), None),
+        (form(), basic(client, secret)),
+        # What is wrong in the header is not made good by the form, nor the other way round.
+        (form(client_id=client, client_secret=ISSUER.secrets[client]), basic(client, secret)),
+    ]:
+        with pytest.raises(TokenRefused, match="unknown client, or wrong secret"):
+            ISSUER.grant(*asked)
+
+
+def test_the_name_in_the_form_does_not_change_who_proved_a_secret() -> None:
+    granted = ISSUER.grant(form(client_id=CLIENT_ID), basic(REBUILDER_ID, REBUILDER_SECRET))
+    assert ISSUER.verify(granted.access_token).sub == REBUILDER_IDENTITY
+
+
+def test_an_empty_secret_opens_nothing() -> None:
+    empty = Issuer(URL, ISSUER.key, {CLIENT_ID: "", REBUILDER_ID: REBUILDER_SECRET})
+    with pytest.raises(TokenRefused):
+        empty.grant(form(), basic(CLIENT_ID, ""))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +92,7 @@ def test_the_client_gets_a_token_that_sigstore_and_the_authority_accept(body: by
         (form(client_id=CLIENT_ID, client_secret="wrong"), None, "invalid_client"),
         (form(client_id="other", client_secret=SECRET), None, "invalid_client"),
         (form(), basic(CLIENT_ID, ""), "invalid_client"),
+        (form(), basic("", ""), "invalid_client"),
         (form(), "Basic not-base64!", "invalid_client"),
         (form(), None, "invalid_client"),
         (b"grant_type=password", basic(CLIENT_ID, SECRET), "unsupported_grant_type"),
