@@ -49,13 +49,22 @@ class Settings(BaseSettings):
     build_processes: int = Field(default=512, ge=16, description="Process limit of a build container.")
     build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
     build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")
+    network_steps: bool = Field(default=True, description="Whether a recipe's `run` steps may ask for a network.")
     image_bytes: int = Field(default=16 * 1024 * _MIB, ge=_MIB, description="Limit of an image's uncompressed size.")
+    engine_cache_bytes: int = Field(
+        default=10 * 1024 * _MIB,
+        ge=0,
+        description="Limit of the base images kept in the engine; the least recently used go.",
+    )
 
     # Debian archives
     debian_mirror: str | None = Field(
         default=None, description="Base URL of the Debian archive; by default the one this host's own apt uses."
     )
     debian_security_mirror: str | None = Field(default=None, description="The same for the security archive.")
+    cache_bytes: int = Field(
+        default=10 * 1024 * _MIB, ge=0, description="Limit of the packages kept on disk; the least recently used go."
+    )
     index_minutes: int = Field(default=15, ge=0, description="How long fetched archive indexes count as current.")
 
     # Scanner

@@ -7,6 +7,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from builder.errors import Broken, Rejected
 from builder.planning.debs import DebStore
 from builder.planning.flat import write_flat_archive
 from builder.planning.lock import LockedPackage
-from builder.recipes.model import File, Shell, User
+from builder.recipes.model import Arguments, File, RunStep, User
 
 # Below /run, which the canonical form empties: nothing of it can stay in an image.
 _WORK = "run/goldsmith"
@@ -125,19 +126,20 @@ class Assembly:
                 self.on_line(f"{file.path} ({len(content)} bytes, {file.owner}, {file.mode})")
         self.container.put(buffer.getvalue())
 
-    def run(self, steps: Sequence[Sequence[str] | Shell], environment: dict[str, str]) -> None:
-        """Run the recipe's own commands, in order.
+    def run(self, steps: Sequence[Arguments | RunStep], environment: dict[str, str]) -> None:
+        """Run the recipe's own commands, in order, each without a network unless it asks for one.
 
         Raises RunFailed with the end of what the command said, or PackagesVanished.
         """
         if not steps:
             return
         before = parse_status(self.dpkg_status())
-        for index, step in enumerate(steps):
-            argv = ["/bin/sh", "-euc", step.shell] if isinstance(step, Shell) else list(step)
-            shown = "shell script" if isinstance(step, Shell) else " ".join(argv)
-            self.on_line(f"$ {shown}")
-            said = self._run(argv, environment)
+        for index, written in enumerate(steps):
+            step = written if isinstance(written, RunStep) else RunStep(command=written)
+            shown = " ".join(step.command) if step.command else "shell script"
+            self.on_line(f"$ {shown}" + (" (with a network)" if step.network else ""))
+            with self.container.networked() if step.network else nullcontext():
+                said = self._run(step.argv, environment)
             if said:
                 raise RunFailed(
                     f"spec.run[{index}] ({shown[:200]}) failed: {said}", hint="the build's log has all of it"

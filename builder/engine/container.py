@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from docker import APIClient
 from docker.errors import APIError, NotFound
 
 from builder.engine.faults import said, translated
+from builder.engine.network import own_network
 from builder.errors import Rejected
 
 _POLL_SECONDS = 0.2
@@ -52,9 +53,10 @@ class Ran:
 class Container:
     """Starts at the first command. `check` is called a few times a second and may raise, which ends the wait."""
 
-    def __init__(self, api: APIClient, container_id: str) -> None:
+    def __init__(self, api: APIClient, container_id: str, build_id: str) -> None:
         self._api = api
         self.id = container_id
+        self._build_id = build_id
         self._started = False
 
     def start(self) -> None:
@@ -73,6 +75,27 @@ class Container:
                     if error.status_code not in (404, 409):  # it has ended already, or is gone
                         raise
             self._started = False
+
+    @contextmanager
+    def networked(self) -> Iterator[None]:
+        """Take a container without network out of its isolation for the length of the block; names are resolved in it.
+
+        It is stopped before and after, so that nothing but the block's own commands meets the network: not what earlier
+        ones left running, and afterwards neither what they left nor the engine's resolver, which outlives a connection.
+        """
+        self.kill()
+        with own_network(self._api, self._build_id, internal=False) as network:
+            self._move("none", network)
+            try:
+                yield
+            finally:
+                self.kill()
+                self._move(network, "none")
+
+    def _move(self, origin: str, destination: str) -> None:
+        with translated(), suppress(NotFound):  # somebody removed it: there is nothing left to connect
+            self._api.disconnect_container_from_network(self.id, origin)
+            self._api.connect_container_to_network(self.id, destination)
 
     def address(self) -> str | None:
         """Its IP address, or None while it has none."""

@@ -15,9 +15,9 @@ from docker.models.containers import Container as DockerContainer
 
 from builder.engine.container import Container
 from builder.engine.faults import EngineUnavailable, said, translated
+from builder.engine.network import BUILD_LABEL, own_network
 from builder.errors import Rejected
 
-BUILD_LABEL = "goldsmith.build"
 CACHE_REPOSITORY = "goldsmith-cache"
 
 # What dpkg and maintainer scripts need to own, move and drop privileges on files; nothing that reaches the host.
@@ -133,7 +133,7 @@ class Engine:
                 **self._limited(),
             )
         with self._removed(str(created.id)):
-            yield Container(self._client.api, str(created.id))
+            yield Container(self._client.api, str(created.id), build_id)
 
     @contextmanager
     def trial_container(self, image: str, build_id: str, command: list[str] | None = None) -> Iterator[Container]:
@@ -143,17 +143,13 @@ class Engine:
         With `command` the image's entrypoint is replaced: to look at an image that has no server to start.
         """
         replaced: dict[str, Any] = {"entrypoint": command, "command": []} if command else {}
-        with translated():
-            network = self._client.networks.create(
-                f"goldsmith-{build_id}", internal=True, labels={BUILD_LABEL: build_id}
-            )
-        try:
+        with own_network(self._client.api, build_id, internal=True) as network:
             with translated():
                 try:
                     created = self._client.containers.create(
                         image,
                         **replaced,
-                        network=network.id,
+                        network=network,
                         security_opt=["no-new-privileges"],
                         labels={BUILD_LABEL: build_id},
                         **self._limited(),
@@ -166,10 +162,7 @@ class Engine:
                         ) from error
                     raise
             with self._removed(str(created.id)):
-                yield Container(self._client.api, str(created.id))
-        finally:
-            with translated():
-                network.remove()
+                yield Container(self._client.api, str(created.id), build_id)
 
     def builds_with_leftovers(self) -> set[str]:
         """The ids of all builds that have a container or a network in this engine."""
@@ -187,7 +180,8 @@ class Engine:
             for container in self._client.containers.list(all=True, filters=filters, ignore_removed=True):
                 _remove(container)
             for network in self._client.networks.list(filters=filters):
-                network.remove()
+                with suppress(NotFound):
+                    network.remove()
 
     def _limited(self) -> dict[str, Any]:
         return {

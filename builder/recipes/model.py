@@ -157,10 +157,26 @@ class User(Strict):
     shell: Annotated[AbsolutePath, AfterValidator(_no_colon)] = "/usr/sbin/nologin"
 
 
-class Shell(Strict):
-    """A script for /bin/sh, run with -eu."""
+class RunStep(Strict):
+    """A step written out: a command, or a script for /bin/sh -eu."""
 
-    shell: Annotated[str, StringConstraints(min_length=1, max_length=65536)]
+    command: Arguments | None = None
+    shell: Annotated[str, StringConstraints(min_length=1, max_length=65536)] | None = Field(
+        default=None, description="A script for /bin/sh, run with -eu."
+    )
+    network: bool = Field(
+        default=False, description="Let this step reach out. What it fetches is in no lock: the build is not hermetic."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.command is None) == (self.shell is None):
+            raise ValueError("give exactly one of 'command' and 'shell'")
+        return self
+
+    @property
+    def argv(self) -> list[str]:
+        return self.command or ["/bin/sh", "-euc", self.shell or ""]
 
 
 class Hardening(Strict):
@@ -253,7 +269,7 @@ def _test_kind(value: object) -> str:
 
 
 def _step_kind(value: object) -> str:
-    return "step:shell" if isinstance(value, dict | Shell) else "step:arguments"
+    return "step:mapping" if isinstance(value, dict | RunStep) else "step:arguments"
 
 
 Test = Annotated[
@@ -264,7 +280,7 @@ Test = Annotated[
     Discriminator(_test_kind),
 ]
 Step = Annotated[
-    Annotated[Arguments, Tag("step:arguments")] | Annotated[Shell, Tag("step:shell")], Discriminator(_step_kind)
+    Annotated[Arguments, Tag("step:arguments")] | Annotated[RunStep, Tag("step:mapping")], Discriminator(_step_kind)
 ]
 
 
@@ -304,6 +320,16 @@ class Spec(Strict):
     runtime: RuntimeExpectations = RuntimeExpectations()
     policy: Policy = Policy()
     publish: Publish
+
+    @property
+    def network_steps(self) -> tuple[int, ...]:
+        """The indexes of the steps that ask for a network."""
+        return tuple(index for index, step in enumerate(self.run) if isinstance(step, RunStep) and step.network)
+
+    @property
+    def hermetic(self) -> bool:
+        """Whether the image follows from its locked materials alone: no step asks for a network."""
+        return not self.network_steps
 
 
 class Metadata(Strict):

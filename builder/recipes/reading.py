@@ -93,6 +93,8 @@ def _explain(entry: Any, path: Path) -> tuple[str, str | None]:
         return f"{_shown(entry['input'])} does not match {context.get('pattern')}", _pattern_hint(path)
     if kind == "string_type" and path and path[-1] == "mode":
         return "must be a string of octal digits", "write it in quotes: '0644'"
+    if kind == "bool_type":
+        return f"must be true or false, not {_shown(entry['input'])}", None
     if kind == "value_error":
         return str(context.get("error", entry["msg"])), None
     if kind == "literal_error":

@@ -79,6 +79,16 @@ spec:
         ("  tests: [{test:port: 80}]", 10, 12, "spec.tests[0].test:port", "unknown key", "allowed here"),
         ("  run: [ls]", 10, 9, "spec.run[0]", "should be a valid list", None),
         ("  run: [{shel: ls}]", 10, 10, "spec.run[0].shel", "unknown key", "did you mean 'shell'?"),
+        ("  run: [{comand: [ls]}]", 10, 10, "spec.run[0].comand", "unknown key", "did you mean 'command'?"),
+        ("  run:\n  - [a]\n  - shell: b\n    newtork: true", 13, 5, "spec.run[1].newtork", "unknown key",
+         "did you mean 'network'?"),
+        ("  run: [{command: [a], xyz: 1}]", 10, 24, "spec.run[0].xyz", "unknown key", "command, network, shell"),
+        ("  run: [{command: ls}]", 10, 10, "spec.run[0].command", "should be a valid list (found 'ls')", None),
+        ("  run: [{command: [a, 7]}]", 10, 23, "spec.run[0].command[1]", "should be a valid string (found 7)", None),
+        ("  run: [{command: [a], shell: b}]", 10, 9, "spec.run[0]", "exactly one of 'command' and 'shell'", None),
+        ("  run: [[a], {network: true}]", 10, 14, "spec.run[1]", "exactly one of 'command' and 'shell'", None),
+        ("  run: [{shell: a, network: yes}]", 10, 20, "spec.run[0].network", "must be true or false, not 'yes'", None),
+        ("  step:mapping: 1", 10, 3, "spec.step:mapping", "unknown key", "allowed here"),
         ("  step:shell: 1", 10, 3, "spec.step:shell", "unknown key", "allowed here"),
         ("  ports: [8080]", 10, 11, "spec.ports[0]", "should be a valid string", None),
         ("  policy: {maximumSeverity: some}", 10, 12, "spec.policy.maximumSeverity", "must be 'none', 'low'", None),
@@ -87,7 +97,7 @@ spec:
         ("  '[key]': 1", 10, 3, "spec.[key]", "unknown key", None),
         ("test:command: 1", 10, 1, "test:command", "unknown key", "allowed here: apiVersion"),
     ],
-)
+)  # fmt: skip
 def test_a_fault_is_told_with_place_field_rule_and_way_out(
     more: str, line: int, column: int, field: str, message: str, hint: str | None
 ) -> None:
@@ -203,7 +213,7 @@ def test_everything_that_a_recipe_can_say_is_accepted() -> None:
             {"path": "/etc/b", "contentBase64": "AAEC/w=="},
         ],
         users=[{"name": "web", "uid": 10001, "gid": 7, "home": "/srv", "shell": "/bin/sh"}],
-        run=[["ldconfig"], {"shell": "true\n"}],
+        run=[["ldconfig"], {"shell": "true\n"}, {"command": ["curl", "-v"], "network": True}],
         environment={"LANG": "C.UTF-8"},
         entrypoint=["/usr/sbin/nginx"],
         command=["-g", "daemon off;"],
@@ -254,8 +264,8 @@ def test_data_nested_without_end_is_refused() -> None:
 _KEYS = st.sampled_from([
     "apiVersion", "kind", "metadata", "spec", "name", "base", "debian", "recipe", "image", "suite", "packages", "files",
     "path", "content", "contentBase64", "source", "users", "run", "shell", "tests", "command", "http", "port",
-    "matches", "publish", "repository", "tags", "policy", "environment", "labels", "test:command", "step:shell",
-    "[key]", "hardening",
+    "matches", "publish", "repository", "tags", "policy", "environment", "labels", "test:command", "step:mapping",
+    "network", "[key]", "hardening",
 ])  # fmt: skip
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | _KEYS,
@@ -293,10 +303,23 @@ def test_what_is_left_out_and_what_is_said_as_the_default_are_one_recipe() -> No
 @pytest.mark.parametrize("change", [
     {"packages": ["hello"]}, {"user": "1"}, {"environment": {"A": ""}}, {"policy": {"ignoreUnfixed": True}},
     {"hardening": {"removeSetuid": False}}, {"publish": {"repository": "golden/x", "tags": []}},
-    {"files": [{"path": "/a", "content": ""}]}, {"run": [["true"]]},
+    {"files": [{"path": "/a", "content": ""}]}, {"run": [["true"]]}, {"run": [{"command": ["true"], "network": True}]},
 ])  # fmt: skip
 def test_the_digest_changes_with_the_content(change: dict[str, Any]) -> None:
     assert recipe_digest(recipe(**change)) != recipe_digest(recipe())
+
+
+def test_a_step_without_a_network_is_the_recipe_it_was_before_there_were_any() -> None:
+    assert recipe_digest(recipe(run=[{"shell": "a", "network": False}])) == recipe_digest(recipe(run=[{"shell": "a"}]))
+    assert b"network" not in canonical_json(recipe(run=[["a"], {"shell": "a"}, {"command": ["a"]}]))
+
+
+def test_one_step_with_a_network_makes_the_whole_build_one_that_is_not_hermetic() -> None:
+    without: list[Any] = [["a"], {"shell": "b"}, {"command": ["c"], "network": False}]
+    assert recipe(run=without).spec.hermetic
+    for step in ({"shell": "b", "network": True}, {"command": ["c"], "network": True}):
+        spec = recipe(run=[*without, step]).spec
+        assert (spec.hermetic, spec.network_steps) == (False, (3,))
 
 
 def test_the_order_of_steps_files_and_packages_is_content() -> None:
@@ -311,6 +334,7 @@ class TestSchema:
 
     @pytest.mark.parametrize("spec", [
         {}, {"base": {"debian": {"suite": "trixie"}}}, {"run": [["a"], {"shell": "b"}]},
+        {"run": [{"command": ["a"], "network": True}, {"shell": "b", "network": True}]},
         {"tests": [{"command": ["a"]}, {"file": "/a"}, {"port": 1}, {"http": {"port": 1}}]},
         {"files": [{"path": "/a", "source": "b/c"}]}, {"environment": {"A": "b"}, "labels": {"a": "b"}},
     ])  # fmt: skip
@@ -322,6 +346,7 @@ class TestSchema:
         {"pakages": []}, {"packages": ["-y"]}, {"packages": "a"}, {"files": [{"path": "a", "content": ""}]},
         {"tests": [{"htp": {}}]}, {"ports": ["0"]}, {"publish": {"repository": "A"}},
         {"policy": {"maximumSeverity": "any"}}, {"users": [{"name": "a", "uid": 0}]},
+        {"run": [{"shell": "a", "newtork": True}]}, {"run": [{"shell": "a", "network": "yes"}]},
     ])  # fmt: skip
     def test_refuses_what_an_editor_should_mark(self, spec: dict[str, Any]) -> None:
         assert not self.validator.is_valid(data(**spec))
