@@ -7,7 +7,6 @@ does not grow with the image, and the entries may come in any order. See docs/ad
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from builder.image.changes import refuse_reserved_names
 from builder.image.digests import EMPTY_SHA256, Readable
 from builder.image.entry import Entry, EntryType, shown
 from builder.image.settle import link_targets, settle
+from builder.image.spool import Spool
 from builder.image.tarheader import ArchiveInvalid
 from builder.image.tarstream import Limits, read_tar
 from builder.image.tree import Tree
@@ -47,24 +47,21 @@ def canonicalise(
     """
     if not 0 <= epoch <= _LARGEST_EPOCH:
         raise EpochInvalid(f"{epoch} is not between 0 and {_LARGEST_EPOCH} seconds since 1970")
-    # Unnamed, so that nothing is left behind whatever happens; the tree owns it from here on.
-    spool = tempfile.TemporaryFile(dir=spool_dir)  # noqa: SIM115
+    spool = Spool(spool_dir)  # the tree's, from its making on
     try:
         stored: dict[bytes, Entry] = {}
         offsets: dict[bytes, int] = {}
-        end = 0
         for found, content in read_tar(stream, limits):
             entry = found
             if entry.type is EntryType.FILE:
                 digest = hashlib.sha256()
+                offsets[entry.path] = spool.end
                 for chunk in content:
+                    spool.append(chunk)
                     digest.update(chunk)
-                    spool.write(chunk)
-                offsets[entry.path] = end
-                end += entry.size
                 entry = replace(entry, sha256=digest.hexdigest())
             remember(stored, entry)
-        spool.flush()
+        spool.finish()
 
         def edited(entry: Entry) -> Entry | None:
             kept = _by_the_rules(entry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,14 +82,19 @@ def write_inventory(
 ) -> Inventory:
     """Write entries, in canonical order, to the new file `destination`. `owner` names the package of an entry."""
     tree = MerkleRoot()
-    for entry in entries:
-        tree.add(encode_record(Record(entry, owner(entry))))
-    header = Header(entries=len(entries), root=tree.root())
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=False)
-    with destination.open("xb") as out, compressor.stream_writer(out, closefd=False) as writer:
-        writer.write(canonical_json(header.model_dump()) + b"\n")
+    # The root stands before the lines it is made of: they wait in a file, so that memory does not grow with them.
+    with tempfile.TemporaryFile(dir=destination.parent) as lines, destination.open("xb") as out:
         for entry in entries:
-            writer.write(encode_record(Record(entry, owner(entry))) + b"\n")
+            line = encode_record(Record(entry, owner(entry)))
+            tree.add(line)
+            lines.write(line + b"\n")
+        header = Header(entries=len(entries), root=tree.root())
+        lines.seek(0)
+        with compressor.stream_writer(out, closefd=False) as writer:
+            writer.write(canonical_json(header.model_dump()) + b"\n")
+            for line in lines:
+                writer.write(line)
     return Inventory(destination, digest_of_file(destination), destination.stat().st_size, header.entries, header.root)
 
 

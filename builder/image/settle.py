@@ -31,7 +31,8 @@ def settle(
         inode = inodes[names[path]]
         # The mode of a symlink means nothing, and archivers write different ones.
         mode = 0o777 if inode.type is EntryType.SYMLINK else inode.mode
-        entry = edit(replace(inode, path=path, mode=mode))
+        changed = path != inode.path or mode != inode.mode
+        entry = edit(replace(inode, path=path, mode=mode) if changed else inode)
         if entry is None:
             continue
         if entry.type is not EntryType.DIRECTORY and entry.sha256 == inode.sha256:
@@ -49,9 +50,13 @@ def settle(
 def _complete_directories(kept: dict[bytes, Entry]) -> None:
     for path in list(kept):
         for parent in parents(path):
-            above = kept.setdefault(parent, Entry(parent, EntryType.DIRECTORY, 0o755, 0, 0))
-            if above.type is not EntryType.DIRECTORY:
+            above = kept.get(parent)
+            if above is None:
+                kept[parent] = Entry(parent, EntryType.DIRECTORY, 0o755, 0, 0)
+            elif above.type is not EntryType.DIRECTORY:
                 raise ArchiveInvalid(f"{shown(path)} lies below {shown(parent)}, which is a {above.type}")
+            else:
+                break  # what is above it was, or will be, seen to on its own account
 
 
 def link_targets(stored: Mapping[bytes, Entry]) -> dict[bytes, bytes]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 from builder.errors import Rejected
 from builder.image.changes import Changes
-from builder.image.digests import CHUNK
 from builder.image.entry import Entry, EntryType, shown
 from builder.image.layer import Layer, write_layer
+from builder.image.spool import Spool
 from builder.image.tarwriter import tar_stream
 
 
@@ -23,7 +22,7 @@ class FileMissing(Rejected):
 class Tree:
     """The canonical tree: `entries` in canonical order. A context manager; leaving it gives the spool's space back."""
 
-    def __init__(self, entries: Sequence[Entry], spool: BinaryIO, offsets: Mapping[bytes, int], epoch: int) -> None:
+    def __init__(self, entries: Sequence[Entry], spool: Spool, offsets: Mapping[bytes, int], epoch: int) -> None:
         self.entries = tuple(entries)
         self.epoch = epoch
         self._spool = spool
@@ -44,13 +43,7 @@ class Tree:
     def contents(self, entry: Entry) -> Iterator[bytes]:
         """The content of a file (or of the file a hard link names) in chunks of at most 1 MiB."""
         path = entry.target if entry.type is EntryType.HARDLINK and entry.target else entry.path
-        left, offset = entry.size, self._offsets.get(path, 0)
-        while left:
-            self._spool.seek(offset)
-            chunk = self._spool.read(min(left, CHUNK))
-            left -= len(chunk)
-            offset += len(chunk)
-            yield chunk
+        return self._spool.read(self._offsets.get(path, 0), entry.size)
 
     def read(self, path: bytes, *, limit: int = 64 * 1024 * 1024) -> bytes:
         """A whole file of at most `limit` bytes. Raises FileMissing."""
