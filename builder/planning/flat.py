@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,13 +16,9 @@ def write_flat_archive(directory: Path, packages: Iterable[LockedPackage], debs:
     """
     stanzas = []
     for package in packages:
-        source = debs.verified(package)
-        name = f"{package.sha256}.deb"
-        try:
-            os.link(source, directory / name)
-        except OSError:
-            shutil.copyfile(source, directory / name)
+        file = directory / f"{package.sha256}.deb"
+        debs.take(package, file)
         stanzas.append(
-            f"{control_of(source).rstrip()}\nFilename: ./{name}\nSize: {package.size}\nSHA256: {package.sha256}\n"
+            f"{control_of(file).rstrip()}\nFilename: ./{file.name}\nSize: {package.size}\nSHA256: {package.sha256}\n"
         )
     (directory / "Packages").write_text("\n".join(stanzas), "utf-8")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.locking import exclusive
 from builder.planning.debs import (
     DebStore,
     MaterialCorrupt,
@@ -115,6 +119,125 @@ class TestStore:
         store.verified(locked(sha256))
 
 
+class TestTaking:
+    def test_gives_a_file_that_outlives_the_store(self, store: DebStore, deb: tuple[Path, str], tmp_path: Path) -> None:
+        path, sha256 = deb
+        store.add(path, sha256)
+        store.take(locked(sha256), tmp_path / "mine")
+        assert (tmp_path / "mine").samefile(store.path(sha256))
+        assert store.trim(0, keep_seconds=0) == path.stat().st_size
+        assert (tmp_path / "mine").read_bytes() == path.read_bytes()
+
+    def test_copies_where_links_cannot_be(
+        self, store: DebStore, deb: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(source: Path, destination: Path) -> None:
+            raise OSError(18, "Invalid cross-device link")
+
+        monkeypatch.setattr(os, "link", refuse)
+        path, sha256 = deb
+        store.add(path, sha256)
+        store.take(locked(sha256), tmp_path / "mine")
+        assert not (tmp_path / "mine").samefile(store.path(sha256))
+        assert (tmp_path / "mine").read_bytes() == path.read_bytes()
+
+    @pytest.mark.parametrize("links", [True, False])
+    def test_says_when_the_file_goes_at_the_last_moment(
+        self, store: DebStore, deb: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    ) -> None:
+        path, sha256 = deb
+        store.add(path, sha256)
+        link = os.link
+
+        def lose(source: Path, destination: Path) -> None:
+            store.path(sha256).unlink()
+            if not links:
+                raise OSError(18, "Invalid cross-device link")
+            link(source, destination)
+
+        monkeypatch.setattr(os, "link", lose)
+        with pytest.raises(MaterialMissing, match=r"hello 1:2\.10-3 is not kept any more") as caught:
+            store.take(locked(sha256), tmp_path / "mine")
+        assert caught.value.retryable
+
+    def test_refuses_what_has_changed(self, store: DebStore, deb: tuple[Path, str], tmp_path: Path) -> None:
+        path, sha256 = deb
+        store.add(path, sha256)
+        store.path(sha256).write_bytes(b"another")
+        with pytest.raises(MaterialCorrupt) as caught:
+            store.take(locked(sha256), tmp_path / "mine")
+        assert str(store.path(sha256)) in (caught.value.hint or "")
+
+
+class TestTrimming:
+    @pytest.fixture
+    def kept(self, store: DebStore, tmp_path: Path) -> list[str]:
+        """Three packages, the first one not used for the longest time: 3, 2 and 1 hours."""
+        found = []
+        for hours in (3, 2, 1):
+            path = tmp_path / f"{hours}.deb"
+            found.append(make_deb(path, CONTROL, time=str(hours).encode()))
+            store.add(path, found[-1])
+            then = time.time() - hours * 3600
+            os.utime(store.path(found[-1]), (then, then))
+        return found
+
+    def left(self, store: DebStore) -> set[str]:
+        return {path.stem for path in store.path("x").parent.glob("*.deb")}
+
+    def size(self, store: DebStore) -> int:
+        return sum(path.stat().st_size for path in store.path("x").parent.iterdir())
+
+    def test_removes_the_least_recently_used_until_the_rest_fits(self, store: DebStore, kept: list[str]) -> None:
+        whole = self.size(store)
+        assert store.trim(whole, keep_seconds=0) == 0
+        assert store.trim(whole - 1, keep_seconds=0) == whole - self.size(store)
+        assert self.left(store) == {kept[1], kept[2]}
+        store.trim(0, keep_seconds=0)
+        assert self.left(store) == set()
+
+    @pytest.mark.parametrize("use", ["has", "verified", "take", "add"])
+    def test_spares_what_was_used_since(self, store: DebStore, kept: list[str], tmp_path: Path, use: str) -> None:
+        oldest = kept[0]
+        {
+            "has": lambda: store.has(oldest),
+            "verified": lambda: store.verified(locked(oldest)),
+            "take": lambda: store.take(locked(oldest), tmp_path / "mine"),
+            "add": lambda: store.add(tmp_path / "3.deb", oldest),
+        }[use]()
+        store.trim(0, keep_seconds=1800)
+        assert self.left(store) == {oldest}
+
+    def test_asking_for_what_is_not_there_keeps_nothing(self, store: DebStore) -> None:
+        assert not store.has("a" * 64)
+        assert self.left(store) == set()
+
+    def test_removes_what_a_dying_worker_left_and_not_what_is_on_its_way_in(
+        self, store: DebStore, kept: list[str]
+    ) -> None:
+        directory = store.path("x").parent
+        for name, age in ((".incoming-dead", 2 * 86400), (".incoming-alive", 3600)):
+            (directory / name).write_bytes(b"abc")
+            os.utime(directory / name, (time.time() - age,) * 2)
+        assert store.trim(10**9, keep_seconds=0) == 3
+        assert {path.name for path in directory.iterdir()} == {".incoming-alive"} | {f"{one}.deb" for one in kept}
+
+    def test_waits_for_a_use_and_a_use_for_it(self, store: DebStore, kept: list[str]) -> None:
+        order: list[str] = []
+
+        def use() -> None:
+            store.has(kept[0])
+            order.append("used")
+
+        with exclusive(store.path("x").parent.with_name("debs.lock")):
+            user = threading.Thread(target=use)
+            user.start()
+            time.sleep(0.3)
+            order.append("let go")
+        user.join(10)
+        assert order == ["let go", "used"]
+
+
 class TestControl:
     def test_is_what_dpkg_reads(self, deb: tuple[Path, str]) -> None:
         control = control_of(deb[0])
@@ -164,6 +287,10 @@ class TestTime:
     def test_of_a_file_cut_short_is_refused(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "x.deb").write_bytes(data)
         with pytest.raises(PackageUnreadable):
+            made_at(tmp_path / "x.deb")
+
+    def test_of_a_file_that_went_meanwhile_is_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(MaterialMissing, match=r"x\.deb is not kept any more"):
             made_at(tmp_path / "x.deb")
 
     @given(data=st.binary(max_size=80) | st.binary(min_size=60, max_size=60).map(b"!<arch>\n".__add__))
