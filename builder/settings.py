@@ -77,12 +77,16 @@ class Settings(BaseSettings):
     trivy_database_hours: int = Field(default=48, ge=1, description="Maximum age of the database; older fails closed.")
     trivy_seconds: int = Field(default=600, ge=1, description="Time limit of one scan.")
 
-    # Signer (only the release worker)
+    # Signer (the release worker, and a rebuild worker as another identity)
     sigstore_trust_config: Path | None = Field(
         default=None, description="Client trust configuration of a private Sigstore; by default the public instance."
     )
     signer_identity: str | None = Field(default=None, description="The identity our own certificates must carry.")
     signer_issuer: str | None = Field(default=None, description="The OIDC issuer our own certificates must carry.")
+    rebuilder_identity: str | None = Field(
+        default=None, description="The identity that a rebuild worker's own certificates must carry."
+    )
+    rebuilder_issuer: str | None = Field(default=None, description="The OIDC issuer of a rebuild worker's identity.")
     identity_token_file: Path | None = Field(default=None, description="A file with an identity token, read anew.")
     identity_token_url: str | None = Field(default=None, description="Token endpoint for a client-credentials grant.")
     identity_client_id: str | None = None
@@ -114,6 +118,8 @@ class Settings(BaseSettings):
             raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD_FILE go together")
         if bool(self.signer_identity) != bool(self.signer_issuer):
             raise ValueError("SIGNER_IDENTITY and SIGNER_ISSUER go together")
+        if bool(self.rebuilder_identity) != bool(self.rebuilder_issuer):
+            raise ValueError("REBUILDER_IDENTITY and REBUILDER_ISSUER go together")
         return self
 
 

@@ -11,7 +11,7 @@ from kombu import Queue
 
 from builder.settings import load_settings
 
-QUEUES = ("build", "scan", "release")
+QUEUES = ("build", "resolve", "scan", "release", "rebuild")
 
 
 def make_app() -> Celery:

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from builder import __version__
-from builder.api import builds, images, problems, recipes, service
+from builder.api import builds, images, locks, problems, rebuilds, recipes, service
 from builder.api.views import LogPage
 from builder.errors import Problem
+from builder.pipeline.services import Services
 from builder.recipes.catalogue import Catalogue
 from builder.settings import Settings, load_settings
-from builder.store.database import Database
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
@@ -23,7 +23,8 @@ Every failure is a problem detail (RFC 9457). All but health, trust and problem 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
-    database = Database(settings.database_url)
+    services = Services(settings)
+    database = services.database
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,10 +41,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.services = services
     app.state.database = database
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
-    for router in (builds.router, images.router, recipes.router, service.router):
+    for router in (builds.router, locks.router, images.router, rebuilds.router, recipes.router, service.router):
         app.include_router(router)
     _document_models(app)
     return app

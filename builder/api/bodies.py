@@ -8,7 +8,7 @@ from fastapi import Request
 
 from builder.errors import Rejected
 
-MAX_BODY = 512 * 1024
+MAX_BODY = 2 * 1024 * 1024
 
 
 class BodyTooLarge(Rejected):

@@ -8,19 +8,21 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import select
 
 from builder.api.access import Caller, Store
-from builder.api.bodies import read_body
+from builder.api.asking import BuildRequest, asked_build, body_of, documented_body
 from builder.api.events import follow
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_line_view
-from builder.errors import Fault
-from builder.pipeline.submission import submit
+from builder.errors import GoldsmithError, Rejected
+from builder.pipeline.evidence import BuildEvidence
+from builder.pipeline.services import Services
+from builder.pipeline.submission import Asked, House, submit
+from builder.pipeline.unchanged import answering_release, still_there
+from builder.planning.lock import Lock
+from builder.planning.lockfile import lock_data
 from builder.recipes.catalogue import Catalogue
-from builder.recipes.model import Recipe
-from builder.recipes.reading import read_recipe, recipe_from_data
 from builder.store import builds, journal
 from builder.store.database import Database
 from builder.store.schema import Build
@@ -28,17 +30,8 @@ from builder.store.states import State
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
-_YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _PAGE = 1000
 _LAST_LINE = 2**31 - 1
-
-
-class BuildRequest(BaseModel):
-    """What to build: a recipe of the catalogue by its name, or a whole recipe."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recipe": "web"}]})
-
-    recipe: str | dict[str, Any] = Field(description="A name, or a recipe as a JSON object.")
 
 
 @router.post(
@@ -46,32 +39,29 @@ class BuildRequest(BaseModel):
     status_code=202,
     summary="Ask for a build",
     response_description="The build was taken in. `Location` is where to follow it.",
-    responses=documented(400, 401, 404, 413, 415, 422, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": BuildRequest.model_json_schema()},
-                "application/yaml": {
-                    "schema": {"type": "string", "description": "A recipe, its files embedded."},
-                },
-            },
-        }
+    responses={
+        **documented(400, 401, 404, 409, 413, 415, 422, 503),
+        200: {"description": "The same inputs were released before: the build that did.", "model": BuildView},
     },
+    openapi_extra=documented_body(BuildRequest),
 )
-async def create_build(request: Request, response: Response, requester: Caller, database: Store) -> BuildView:
-    body = await read_body(request, ("application/json", *_YAML))
+async def create_build(request: Request, response: Response, requester: Caller) -> BuildView:
+    body = await body_of(request)
 
-    def take_in() -> BuildView:
+    def answer() -> tuple[BuildView, bool]:
+        services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
-        registry = request.app.state.settings.registry
-        recipe, origin = _requested(body.media_type, body.content, catalogue)
-        with database.write() as session:
-            build = submit(session, catalogue, recipe, origin=origin, requester=requester, registry=registry)
-            return build_view(build, [], registry)
+        asked = asked_build(body, catalogue, requester)
+        if not asked.force:
+            before = _answered(services, catalogue, asked)
+            if before is not None:
+                return before, False
+        return take_in(services, catalogue, asked), True
 
-    view = await anyio.to_thread.run_sync(take_in)
+    view, taken_in = await anyio.to_thread.run_sync(answer)
     response.headers["Location"] = f"/v1/builds/{view.id}"
+    if not taken_in:
+        response.status_code = 200
     return view
 
 
@@ -107,6 +97,12 @@ def list_builds(
 @router.get("/{build_id}", summary="See a build", responses=documented(401, 404, 503))
 def get_build(request: Request, build_id: str, _: Caller, database: Store) -> BuildView:
     return _view(database, build_id, request.app.state.settings.registry)
+
+
+@router.get("/{build_id}/lock", summary="The lock that a build made or used", responses=documented(401, 404, 409, 503))
+def get_lock(build_id: str, _: Caller, database: Store) -> dict[str, Any]:
+    with database.read() as session:
+        return lock_data(lock_of(builds.get(session, build_id)))
 
 
 @router.post(
@@ -177,6 +173,23 @@ def _whole_log(database: Database, build_id: str, after: int) -> str:
     return "".join(parts)
 
 
+class LockUnavailable(Rejected):
+    slug = "lock-unavailable"
+    title = "The build has no lock yet"
+    status = 409
+
+
+def lock_of(build: Build) -> Lock:
+    """What a build was given, what it resolved, or what it was for. Raises LockUnavailable."""
+    if "build" in build.evidence:
+        return BuildEvidence.model_validate(build.evidence["build"]).lock
+    if "lock" in build.evidence:
+        return Lock.model_validate(build.evidence["lock"])
+    if build.lock is not None:
+        return Lock.model_validate_json(build.lock)
+    raise LockUnavailable(f"build {build.id} is {build.state} and has resolved nothing", hint="follow it to its end")
+
+
 def _resume_point(last_event_id: str | None, after: int) -> int:
     if last_event_id is None:
         return after
@@ -191,19 +204,25 @@ def _view(database: Database, build_id: str, registry: str) -> BuildView:
         return build_view(build, journal.steps_of(session, build_id), registry)
 
 
-def _requested(media_type: str, content: bytes, catalogue: Catalogue) -> tuple[Recipe, str]:
-    if media_type in _YAML:
-        return read_recipe(content), "request"
+def take_in(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView:
+    """Raises what `submit` raises."""
+    settings = services.settings
+    house = House(settings.registry, settings.network_steps)
+    with services.database.write() as session:
+        return build_view(submit(session, catalogue, house, asked), [], settings.registry)
+
+
+def _answered(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView | None:
+    """The build whose release answers a request, if the registry still has it. In doubt there is none."""
+    settings = services.settings
+    with services.database.read() as session:
+        release = answering_release(
+            session, catalogue, asked.recipe, asked.lock, settings.registry, settings.index_minutes * 60
+        )
+    if release is None:
+        return None
     try:
-        wanted = BuildRequest.model_validate_json(content)
-    except ValidationError as error:
-        faults = [
-            Fault(field=".".join(str(part) for part in entry["loc"]) or None, message=entry["msg"])
-            for entry in error.errors(include_input=False, include_url=False)
-        ]
-        raise RequestInvalid(
-            "; ".join(str(fault) for fault in faults[:3]), errors=faults, hint='send {"recipe": "NAME"} or a recipe'
-        ) from error
-    if isinstance(wanted.recipe, str):
-        return catalogue.get(wanted.recipe).recipe, "catalogue"
-    return recipe_from_data(wanted.recipe), "request"
+        there = still_there(services, release)
+    except GoldsmithError:
+        return None
+    return _view(services.database, release.build_id, settings.registry) if there else None

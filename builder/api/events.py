@@ -57,7 +57,6 @@ def _look(
         build = builds.get(session, build_id)
         view = build_view(build, journal.steps_of(session, build_id), registry)
         lines = journal.log_after(session, build_id, after)
-        session.expunge_all()
     return view, [step.model_dump(mode="json", by_alias=True) for step in view.steps], lines
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from builder.api.access import Caller, Store
 from builder.api.problems import documented
 from builder.api.views import ImageView, image_view
-from builder.errors import Rejected
+from builder.pipeline.rebuilding import image_unknown
 from builder.store import attachments
 from builder.store.attachments import Kind
 from builder.store.database import Database
@@ -21,12 +21,6 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 
 Digest = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$", examples=["sha256:" + "5c" * 32])]
 _ERRORS = documented(401, 404, 422, 503)
-
-
-class ImageUnknown(Rejected):
-    slug = "image-unknown"
-    title = "No image of that digest was released"
-    status = 404
 
 
 class SbomFormat(StrEnum):
@@ -45,7 +39,7 @@ def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> I
             .limit(1)
         ).first()
         if found is None:
-            raise _unknown(digest)
+            raise image_unknown(digest)
         return image_view(found[0], found[1].evidence, request.app.state.settings.registry)
 
 
@@ -96,7 +90,7 @@ def get_record(digest: Digest, _: Caller, database: Store) -> Response:
             select(Record).where(Record.image_digest == digest).order_by(Record.number.desc()).limit(1)
         ).one_or_none()
         if record is None:
-            raise _unknown(digest)
+            raise image_unknown(digest)
         return Response(record.body, media_type="application/json", headers={"ETag": f'"{record.digest}"'})
 
 
@@ -104,10 +98,6 @@ def _attachment(database: Database, digest: str, kind: Kind) -> Response:
     with database.read() as session:
         found = attachments.of_image(session, digest, kind)
         if found is None:
-            raise _unknown(digest)
+            raise image_unknown(digest)
         content = attachments.content(session, found)
         return Response(content, media_type=found.media_type, headers={"ETag": f'"{found.blob_digest}"'})
-
-
-def _unknown(digest: str) -> ImageUnknown:
-    return ImageUnknown(f"no image with the digest {digest} was released here", hint="`goldsmith builds` lists them")

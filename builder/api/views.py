@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from builder.errors import Problem
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence
 from builder.store.schema import Build, LogLine, Release, Step
+from builder.store.states import Purpose
 
 
 class View(BaseModel):
@@ -52,9 +53,13 @@ class ResultView(View):
 
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
+    purpose: Purpose = Field(description="release: an image; lock: its lock alone; rebuild: proof that it reproduces.")
     state: str = Field(examples=["released"])
     recipe: str = Field(examples=["web"])
     recipe_digest: str
+    locked: bool = Field(description="The request brought a lock; nothing was resolved.")
+    subject: str | None = Field(description="The image that a rebuild is about.")
+    unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
     requester: str
     attempt: int
     waits_for: str | None = Field(description="The build of the base image that this one waits for.")
@@ -129,9 +134,13 @@ def instant(seconds: float) -> datetime:
 def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
     return BuildView(
         id=build.id,
+        purpose=Purpose(build.purpose),
         state=build.state,
         recipe=build.recipe_name,
         recipe_digest=build.recipe_digest,
+        locked=build.lock is not None,
+        subject=build.subject,
+        unchanged_since=build.evidence.get("unchanged", {}).get("build_id"),
         requester=build.requester,
         attempt=build.attempt,
         waits_for=build.waits_for,

@@ -15,7 +15,6 @@ from builder.cli.invocation import Invocation
 from builder.errors import GoldsmithError, Rejected, Unavailable
 
 if TYPE_CHECKING:
-    from builder.image.documents import Descriptor
     from builder.registry.access import Access
     from builder.registry.client import RegistryClient
     from builder.registry.manifests import FetchedManifest
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 # As builder.pipeline.build publishes it; a client of the registry alone does not load the build stage.
 INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
 _MAX_BUNDLE = 64 * 1024 * 1024
-_MAX_BUNDLES = 100
 
 DockerConfigOption = Annotated[
     Path | None,
@@ -150,51 +148,28 @@ class _FromRegistry:
 
     def bundles(self) -> Bundles:
         from builder.registry.artifact import BUNDLE
+        from builder.registry.attached import attached
 
+        there = attached(self.registry, self.manifest.repository, self.digest, BUNDLE)
         found: list[bytes] = []
-        unreadable: list[str] = []
-        referrers = self._referrers(BUNDLE)
-        for referrer in referrers[:_MAX_BUNDLES]:
-            # Anybody who may push can attach anything: one bad referrer must not hide the good ones.
+        unreadable = list(there.unreadable)
+        for blob in there.blobs:
             try:
-                blob = self._content_of(referrer, BUNDLE)
-                if blob is not None:
-                    found.append(self.registry.blobs.fetch(self.manifest.repository, blob, limit=_MAX_BUNDLE))
+                found.append(self.registry.blobs.fetch(self.manifest.repository, blob, limit=_MAX_BUNDLE))
             except Unavailable:
                 raise
             except GoldsmithError as error:
-                unreadable.append(f"referrer {referrer.digest}: {error.detail}")
-        if len(referrers) > _MAX_BUNDLES:
-            unreadable.append(f"{len(referrers) - _MAX_BUNDLES} more referrers were not looked at")
+                unreadable.append(f"bundle {blob.digest}: {error.detail}")
         return Bundles(tuple(found), tuple(unreadable))
 
     def inventory(self, digest: str, destination: Path) -> None:
-        for referrer in self._referrers(INVENTORY_TYPE):
-            try:
-                blob = self._content_of(referrer, INVENTORY_TYPE)
-            except Unavailable:
-                raise
-            except GoldsmithError:
-                continue
-            if blob is not None and blob.digest == digest:
+        from builder.registry.attached import attached
+
+        for blob in attached(self.registry, self.manifest.repository, self.digest, INVENTORY_TYPE).blobs:
+            if blob.digest == digest:
                 self.registry.blobs.pull(self.manifest.repository, blob, destination)
                 return
         raise InventoryMissing(
             f"{self.manifest.repository} has no inventory {digest} beside the image",
             hint="copy the image with its referrers, or give its digest alone to ask the API",
         )
-
-    def _referrers(self, artifact_type: str) -> list[Descriptor]:
-        # A list may leave the type out; the manifest has it.
-        listed = self.registry.referrers.of(self.manifest.repository, self.digest)
-        return [one for one in listed if one.artifact_type in (None, artifact_type)]
-
-    def _content_of(self, referrer: Descriptor, artifact_type: str) -> Descriptor | None:
-        from builder.image.documents import parse_manifest
-
-        fetched = self.registry.manifests.get(self.manifest.repository.at(referrer.digest))
-        manifest = parse_manifest(fetched.data)
-        # Which image it claims to belong to decides nothing: what is signed does.
-        if manifest.artifact_type != artifact_type or len(manifest.layers) != 1:
-            return None
-        return manifest.layers[0]

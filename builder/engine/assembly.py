@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import tarfile
 import tempfile
@@ -17,6 +16,7 @@ from builder.errors import Broken, Rejected
 from builder.planning.debs import DebStore
 from builder.planning.flat import write_flat_archive
 from builder.planning.lock import LockedPackage
+from builder.recipes.files import content_of
 from builder.recipes.model import Arguments, File, RunStep, User
 
 # Below /run, which the canonical form empties: nothing of it can stay in an image.
@@ -241,14 +241,6 @@ class Assembly:
         header = tarfile.TarInfo(path)
         header.type, header.mode, header.uid, header.gid, header.mtime = kind, mode, uid, gid, self.epoch
         return header
-
-
-def content_of(file: File) -> bytes:
-    """The bytes of a file whose source has been embedded."""
-    if file.content is not None:
-        return file.content.encode("utf-8")
-    assert file.content_base64 is not None, "sources are embedded before a build begins"
-    return base64.b64decode(file.content_base64)
 
 
 def parse_status(status: bytes) -> set[tuple[str, str, str]]:

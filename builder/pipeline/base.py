@@ -19,24 +19,30 @@ from builder.image.inventory import open_inventory
 from builder.image.layerreader import open_layer
 from builder.image.layout import Image
 from builder.pipeline.services import Services
+from builder.planning.lock import Lock
 from builder.recipes.model import Base as BaseSpec
 from builder.registry.reference import Repository, parse_reference
-from builder.store import attachments, builds
+from builder.store import attachments, builds, releases
 from builder.store.attachments import Kind
 from builder.store.builds import BaseNotReleased
+from builder.store.schema import Release
 
 
 @dataclass(frozen=True)
 class Base:
-    """`reference` is by digest; `epoch` is the image's own time in UTC seconds; `entries` are what its layers hold."""
+    """`repository` has the image's blobs; `epoch` is the image's own time in UTC seconds; `entries` are what its layers
+    hold; `origin` is the reference that the recipe names, of an image that is not ours."""
 
-    reference: str
     repository: Repository
     digest: str
     manifest: Manifest
     config: ImageConfig
     entries: tuple[Entry, ...]
-    foreign: bool
+    origin: str | None
+
+    @property
+    def reference(self) -> str:
+        return str(self.repository.at(self.digest))
 
     @property
     def epoch(self) -> int:
@@ -46,31 +52,50 @@ class Base:
         return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
-def image_base(services: Services, spec: BaseSpec, recipe_digest: str | None, spool: Path) -> Base:
-    """The base that a recipe names; of another recipe the release with `recipe_digest`.
+def newest_base(services: Services, spec: BaseSpec, recipe_digest: str | None, spool: Path) -> Base:
+    """The base that a recipe names; of another recipe the newest release with `recipe_digest`.
 
     Raises BaseNotReleased, or what the registry client raises.
     """
-    if spec.recipe is not None:
-        assert recipe_digest is not None, "noted when the build was taken in"
-        return _released(services, spec.recipe, recipe_digest, spool)
-    assert spec.image is not None
-    return _foreign(services, spec.image, spool)
-
-
-def _released(services: Services, name: str, recipe_digest: str, spool: Path) -> Base:
+    if spec.image is not None:
+        return _foreign(services, spec.image, spool)
+    assert recipe_digest is not None, "noted when the build was taken in"
     with services.database.read() as session:
         release = builds.newest_release(session, recipe_digest, services.settings.registry)
-        if release is None:
-            raise BaseNotReleased(
-                f"the recipe {name!r}, as it was when the build was asked for, has no released image in this registry",
-                hint=f"`goldsmith build {name}`, then build again",
-            )
+    if release is None:
+        raise BaseNotReleased(
+            f"the recipe {spec.recipe!r}, as it was when the build was asked for, has no released image in this "
+            "registry",
+            hint=f"`goldsmith build {spec.recipe}`, then build again",
+        )
+    return _released(services, release, spool)
+
+
+def locked_base(services: Services, lock: Lock, spool: Path) -> Base | None:
+    """The base that a lock names by digest; None for a bootstrapped one. Raises as `newest_base`."""
+    digest = lock.base.image_digest
+    if digest is None:
+        return None
+    if lock.base.recipe is None:
+        assert lock.base.image is not None
+        return _foreign(services, lock.base.image, spool)
+    with services.database.read() as session:
+        release = releases.of_image(session, digest, services.settings.registry)
+    if release is None:
+        raise BaseNotReleased(
+            f"the base {lock.base.recipe!r} that the lock names, {digest}, was not released in this registry",
+            hint=f"`goldsmith build {lock.base.recipe}` with its lock gives it; `goldsmith recipe lock` takes a new",
+        )
+    return _released(services, release, spool)
+
+
+def _released(services: Services, release: Release, spool: Path) -> Base:
+    with services.database.read() as session:
         found = attachments.find(session, release.build_id, Kind.INVENTORY)
         if found is None:
-            raise Broken(f"the release {release.build_id} of {name} has no inventory")
+            raise Broken(f"the release {release.build_id} of {release.recipe_name} has no inventory")
         inventory = attachments.content(session, found)
-        repository, digest = services.released(release.repository), release.digest
+    repository, digest = services.released(release.repository), release.digest
     with tempfile.NamedTemporaryFile(dir=spool) as file:
         file.write(inventory)
         file.flush()
@@ -79,7 +104,7 @@ def _released(services: Services, name: str, recipe_digest: str, spool: Path) ->
     fetched = services.registry.manifests.get(repository.at(digest))
     manifest = documents.parse_manifest(fetched.data)
     config = documents.parse_config(services.registry.blobs.fetch(repository, manifest.config))
-    return Base(str(repository.at(digest)), repository, digest, manifest, config, entries, foreign=False)
+    return Base(repository, digest, manifest, config, entries, origin=None)
 
 
 def _foreign(services: Services, text: str, spool: Path) -> Base:
@@ -87,10 +112,15 @@ def _foreign(services: Services, text: str, spool: Path) -> Base:
     with tempfile.TemporaryDirectory(dir=spool, prefix="base-") as work:
         architecture = services.engine.architecture()
         image = services.registry.images.pull(reference, Path(work) / "layout", architecture=architecture)
-        entries = flatten(_layers(image))
+        entries = flattened(image)
     digest = image.descriptor.digest
-    pinned = str(reference.repository.at(digest))
-    return Base(pinned, reference.repository, digest, image.manifest, image.config, entries, foreign=True)
+    origin = str(reference.repository.at(digest))
+    return Base(reference.repository, digest, image.manifest, image.config, entries, origin)
+
+
+def flattened(image: Image) -> tuple[Entry, ...]:
+    """What the layers of an image on disk make together."""
+    return flatten(_layers(image))
 
 
 def _layers(image: Image) -> Iterator[Readable]:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from builder.engine.assembly import Assembly
-from builder.engine.container import Container, stream_of
-from builder.engine.hardening import PACKAGE_MANAGER, Edit, described, hardening_edit
 from builder.engine.trial import TestResult, run_tests
 from builder.image import inventory as inventory_format
-from builder.image.canonical import canonicalise
+from builder.image.documents import Descriptor
 from builder.image.layer import Compression
-from builder.image.tarstream import Limits
-from builder.pipeline.composing import Composed, compose
-from builder.pipeline.evidence import BuildEvidence, StagedImage, kept
-from builder.pipeline.journal import StepScope
+from builder.pipeline.assembling import assemble
+from builder.pipeline.base import locked_base
+from builder.pipeline.composing import Composed
+from builder.pipeline.evidence import BuildEvidence, StagedImage, Unchanged, kept
+from builder.pipeline.kept import KeptSource
+from builder.pipeline.materials import attach_materials, keep_blobs, materials_manifest
 from builder.pipeline.preparing import Prepared, prepare
+from builder.pipeline.resolving import Resolution, resolve
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import remove_leftovers, spool_of, take_back
-from builder.recipes.model import Hardening
+from builder.pipeline.unchanged import released_before
+from builder.planning.agreement import refuse_stale
+from builder.planning.keys import build_key
+from builder.planning.mirrored import MirrorSource
+from builder.planning.supply import Supply
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
+from builder.store.schema import Release
 
 
 class BuildStage:
@@ -40,20 +44,35 @@ class BuildStage:
         deadline = time.monotonic() + services.settings.build_seconds
         remove_leftovers(services, task.build.id)
         with spool_of(services, task.build.id) as spool:
-            prepared = prepare(services, task, spool, deadline)
-            composed = self._build(task, prepared, spool, deadline)
-            with task.journal.step("stage") as step:
-                self._stage(task, composed, prepared, spool)
-                step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
+            resolution = self._locked(task, spool)
+            key = build_key(task.build.recipe_digest, resolution.lock)
+            if not task.build.options.get("force"):
+                before = released_before(services, key)
+                if before is not None:
+                    with task.journal.step("unchanged") as step:
+                        step.summary = f"the same inputs were released by build {before.build_id} as {before.digest}"
+                    return self._answered_by(before)
+            prepared = prepare(services, task, resolution.lock, resolution.base, self._supply(task), spool, deadline)
+            # While dpkg works, the registry takes in what it works with.
+            with ThreadPoolExecutor(1, thread_name_prefix="materials") as beside:
+                materials = beside.submit(self._keep_materials, task, prepared)
+                composed = assemble(services, task, prepared, spool, deadline)
+                with task.journal.step("stage") as step:
+                    materials_digest = self._stage(task, composed, prepared, materials, spool)
+                    step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
         with task.journal.step("test") as step:
             results = self._test(task, composed.manifest_digest, deadline, step.log)
             step.summary = f"{len(results)} tests passed" if results else "the recipe has no tests"
         evidence = BuildEvidence(
             lock=prepared.lock,
+            lock_digest=prepared.lock.digest,
+            lock_given=task.lock is not None,
+            build_key=key,
+            materials_digest=materials_digest,
             image=_staged(composed, prepared.lock.base.architecture),
             tests=tuple(results),
             engine=services.engine.identity(),
-            hermetic=True,
+            hermetic=task.recipe.spec.hermetic,
         )
         return {"build": kept(evidence)}
 
@@ -61,57 +80,42 @@ class BuildStage:
         self._services.engine.remove_leftovers(build_id)
         take_back(self._services, build_id)
 
-    def _build(self, task: Task, prepared: Prepared, spool: Path, deadline: float) -> Composed:
-        spec, lock = task.recipe.spec, prepared.lock
-        with self._services.engine.build_container(prepared.engine_image, task.build.id, spec.environment) as container:
-            assembly = Assembly(
-                container, lock.epoch, task.watch.check, deadline, partial(task.journal.add, "build"), spool
-            )
-            with _logged(task, assembly, "packages") as step:
-                assembly.install(spec.packages, lock.packages, self._services.debs)
-                step.summary = f"{len(lock.packages)} packages installed, without network"
-            with _logged(task, assembly, "users") as step:
-                assembly.add_users(spec.users)
-                step.summary = f"{len(spec.users)} accounts added"
-            with _logged(task, assembly, "files") as step:
-                assembly.put_files(spec.files)
-                step.summary = f"{len(spec.files)} files"
-            with _logged(task, assembly, "run") as step:
-                assembly.run(spec.run, spec.environment)
-                step.summary = f"{len(spec.run)} commands, without network"
-            with _logged(task, assembly, "harden") as step:
-                edit = self._harden(assembly, spec.hardening)
-                step.summary = described(spec.hardening)
-            with task.journal.step("canonicalise") as step:
-                composed = self._canonicalise(task, container, prepared, edit, spool)
-                size = composed.layer.size if composed.layer else 0
-                step.summary = (
-                    f"{composed.inventory.entries} paths, a layer of {size / 1e6:.1f} MB, {composed.manifest_digest}"
-                )
-        return composed
+    def _locked(self, task: Task, spool: Path) -> Resolution:
+        """The lock that was given, exactly; without one, what resolving gives now."""
+        if task.lock is None:
+            return resolve(self._services, task, spool)
+        refuse_stale(task.recipe, task.lock)
+        return Resolution(task.lock, locked_base(self._services, task.lock, spool))
 
-    def _harden(self, assembly: Assembly, hardening: Hardening) -> Edit:
-        """Accounts are hardened in the container, the rest where the tree is made canonical: answered is that edit."""
-        if hardening.lock_passwords:
-            assembly.lock_passwords()
-        owned = assembly.files_of(PACKAGE_MANAGER) if hardening.remove_package_manager else []
-        return hardening_edit(hardening, owned)
+    def _answered_by(self, release: Release) -> dict[str, Any]:
+        """What is known of the release is known of this build, which is told to be no other."""
+        with self._services.database.read() as session:
+            evidence = builds.get(session, release.build_id).evidence
+        return {**evidence, "unchanged": kept(Unchanged(build_id=release.build_id, digest=release.digest))}
 
-    def _canonicalise(self, task: Task, container: Container, prepared: Prepared, edit: Edit, spool: Path) -> Composed:
-        container.kill()
-        with canonicalise(
-            stream_of(_watched(container.export(), task)),
-            spool_dir=spool,
-            epoch=prepared.lock.epoch,
-            limits=Limits(max_bytes=self._services.settings.image_bytes),
-            edit=edit,
-        ) as tree:
-            return compose(task.recipe, tree, prepared.base, prepared.lock.base.architecture, spool)
+    def _supply(self, task: Task) -> Supply:
+        services, repository = self._services, task.recipe.spec.publish.repository
+        kept_source = KeptSource(services.registry, (services.staging(repository), services.released(repository)))
+        mirror = MirrorSource(services.mirrors, task.watch.should_stop)
+        return Supply(services.debs, (kept_source, mirror), task.watch.check)
 
-    def _stage(self, task: Task, composed: Composed, prepared: Prepared, spool: Path) -> None:
+    def _keep_materials(self, task: Task, prepared: Prepared) -> tuple[Descriptor, ...]:
+        services = self._services
+        target = services.staging(task.recipe.spec.publish.repository)
+        return keep_blobs(services.registry, target, task.recipe, prepared.lock, prepared.base, services.debs)
+
+    def _stage(
+        self,
+        task: Task,
+        composed: Composed,
+        prepared: Prepared,
+        materials: Future[tuple[Descriptor, ...]],
+        spool: Path,
+    ) -> str:
+        """Push the image, its materials beside it. Answers the digest of the materials."""
         services, repository = self._services, task.recipe.spec.publish.repository
         inventory = composed.inventory.path.read_bytes()
-        # Noted before the first byte is sent, so that whatever fails next, somebody knows what to remove.
+        # Noted before the first manifest is sent, so that whatever fails next, somebody knows what to remove.
         with services.database.write() as session:
             build = builds.held_build(session, task.claim)
             build.image_digest = composed.manifest_digest
@@ -121,7 +125,9 @@ class BuildStage:
         if prepared.base is not None:
             for layer in prepared.base.manifest.layers:
                 services.registry.images.copy_blob(prepared.base.repository, layer, target, spool)
-        services.registry.images.push(target, composed.manifest, composed.blobs)
+        image = services.registry.images.push(target, composed.manifest, composed.blobs)
+        manifest = materials_manifest(image, materials.result())
+        return attach_materials(services.registry, target, manifest).digest
 
     def _test(self, task: Task, digest: str, deadline: float, log: Callable[[str], None]) -> list[TestResult]:
         engine, spec = self._services.engine, task.recipe.spec
@@ -135,19 +141,6 @@ class BuildStage:
             )
         finally:
             engine.forget(reference)
-
-
-@contextmanager
-def _logged(task: Task, assembly: Assembly, name: str) -> Iterator[StepScope]:
-    with task.journal.step(name) as step:
-        assembly.on_line = step.log
-        yield step
-
-
-def _watched(chunks: Iterator[bytes], task: Task) -> Iterator[bytes]:
-    for chunk in chunks:
-        task.watch.check()
-        yield chunk
 
 
 def _staged(composed: Composed, architecture: str) -> StagedImage:

@@ -90,7 +90,7 @@ def _annotations(recipe: Recipe, base: Base | None, created: str) -> dict[str, s
         "source": metadata.source,
         "licenses": metadata.licenses,
         "base.digest": base.digest if base else None,
-        "base.name": base.reference if base and base.foreign else None,
+        "base.name": base.origin if base else None,
     }
     return {_STANDARD + name: value for name, value in found.items() if value}
 

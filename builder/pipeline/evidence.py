@@ -35,7 +35,14 @@ class StagedImage(_Evidence):
 
 
 class BuildEvidence(_Evidence):
+    """`lock_given` says that the request brought the lock; `materials_digest` is of the artifact that keeps every input
+    beside the image; `build_key` stands for all that decided it."""
+
     lock: Lock
+    lock_digest: str
+    lock_given: bool
+    build_key: str
+    materials_digest: str
     image: StagedImage
     tests: tuple[TestResult, ...]
     engine: str
@@ -65,6 +72,62 @@ class ReleaseEvidence(_Evidence):
     tags: tuple[str, ...]
     provenance_digest: str
     referrers: dict[str, str]
+
+
+class Matched(_Evidence):
+    """What of a rebuilt image is equal. An equal config means equal diff IDs: it names them."""
+
+    manifest: bool
+    config: bool
+    inventory: bool
+
+
+class DifferingPath(_Evidence):
+    """A path of a rebuilt image that is not as it was released; `golden` and `rebuilt` are sha256 of contents."""
+
+    path: str
+    kinds: tuple[str, ...]
+    golden: str | None
+    rebuilt: str | None
+    package: str | None
+
+
+class Attestation(_Evidence):
+    """Who signed an attestation, where it is logged, and its referrer's digest in the registry."""
+
+    identity: str
+    issuer: str
+    log_index: int
+    sandbox: bool
+    referrer: str
+
+
+class RebuildEvidence(_Evidence):
+    """How a rebuild compares. `sources` counts packages by where they came from; `differences` are the first of all."""
+
+    image_digest: str
+    rebuilt_digest: str
+    matched: Matched
+    compression_then: Compression | None
+    compression_now: Compression
+    paths: int
+    differences: tuple[DifferingPath, ...]
+    differences_total: int
+    offline: bool = False
+    sources: dict[str, int] = {}
+    attestation: Attestation | None = None
+
+    @property
+    def reproduced(self) -> bool:
+        """The same bytes, or the same content where a newer library compresses it otherwise."""
+        return self.matched.inventory and (self.matched.manifest or self.matched.config)
+
+
+class Unchanged(_Evidence):
+    """The release that answers a request whose inputs are the same."""
+
+    build_id: str
+    digest: str
 
 
 def kept(model: BaseModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a recipe to a lock: what the image starts from and what is added to it, each input by its digest."""
+"""From a lock to what a build starts from: every locked package at hand, and the base in the engine."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import __version__
-from builder.engine.assembly import content_of
-from builder.engine.container import Container
-from builder.engine.debian import BOOTSTRAP, bootstrap
+from builder.engine.debian import bootstrap
 from builder.errors import Rejected
-from builder.pipeline.base import Base, image_base
+from builder.pipeline.base import Base
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.planning.apt import AptArchive, Resolved
-from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile
-from builder.recipes.model import Base as BaseSpec
-from builder.recipes.model import DebianBase
+from builder.planning.debs import made_at
+from builder.planning.lock import Lock, LockedPackage
+from builder.planning.supply import Supply
 
 
-class SuiteUnclear(Rejected):
-    slug = "suite-unclear"
-    title = "The base does not say which Debian it is"
+class ArchitectureMismatch(Rejected):
+    slug = "architecture-mismatch"
+    title = "The lock is for another architecture"
 
 
 @dataclass(frozen=True)
@@ -35,37 +31,48 @@ class Prepared:
     lock: Lock
 
 
-def prepare(services: Services, task: Task, spool: Path, deadline: float) -> Prepared:
-    """Resolve a recipe and have its base in the engine. Raises what planning, bootstrap and registry raise."""
-    base = task.recipe.spec.base
-    if base.debian is not None:
-        return _bootstrapped(services, task, base.debian, spool, deadline)
-    return _on_image(services, task, base, spool)
+def prepare(
+    services: Services,
+    task: Task,
+    lock: Lock,
+    base: Base | None,
+    supply: Supply,
+    spool: Path,
+    deadline: float,
+    *,
+    fresh: bool = False,
+) -> Prepared:
+    """`fresh` bootstraps anew, whatever the engine has, under the build's own id.
 
-
-def _bootstrapped(services: Services, task: Task, debian: DebianBase, spool: Path, deadline: float) -> Prepared:
-    architecture = debian.architecture or services.engine.architecture()
-    with task.journal.step("resolve") as step:
-        archive = _archive(services, task, debian.suite, debian.components, architecture)
-        archives = archive.refresh()
-        core = archive.resolve(BOOTSTRAP)
-        whole = archive.resolve([*BOOTSTRAP, *task.recipe.spec.packages])
-        in_core = {package.sha256 for package in core.packages}
-        added = tuple(package for package in whole.packages if package.sha256 not in in_core)
-        step.summary = f"{len(whole.packages)} packages of {debian.suite}, each by digest"
+    Raises ArchitectureMismatch, and what supply, bootstrap and engine raise.
+    """
+    own = services.engine.architecture()
+    if lock.base.architecture != own:
+        raise ArchitectureMismatch(
+            f"the lock is for {lock.base.architecture}; this worker's engine is {own}",
+            hint="build without it (--update), or on another worker",
+        )
+    if lock.all_packages:
+        with task.journal.step("materials") as step:
+            supply.bring(lock.all_packages)
+            found = sorted(supply.brought.items())
+            step.summary = ", ".join(f"{count} packages from {source}" for source, count in found)
     with task.journal.step("base") as step:
-        key = _bootstrap_key(core, debian.suite, architecture)
+        if base is not None:
+            step.summary = base.reference
+            return Prepared(services.engine.pull(base.reference), base, lock)
+        key = task.build.id if fresh else _bootstrap_key(lock)
         image = services.engine.cached(key)
         made = "bootstrapped before"
         if image is None:
             tar = spool / "base.tar"
             bootstrap(
                 tar,
-                suite=debian.suite,
-                architecture=architecture,
-                packages=core.packages,
+                suite=lock.base.suite,
+                architecture=lock.base.architecture,
+                packages=lock.base.packages,
                 debs=services.debs,
-                epoch=core.newest,
+                epoch=_newest(services, lock.base.packages),
                 timeout=deadline - time.monotonic(),
                 on_line=step.log,
                 should_stop=task.watch.should_stop,
@@ -73,70 +80,16 @@ def _bootstrapped(services: Services, task: Task, debian: DebianBase, spool: Pat
             image = services.engine.import_root(tar, key)
             tar.unlink()
             made = "bootstrapped"
-        step.summary = f"{debian.suite}, {made} from {len(core.packages)} packages"
-    base = LockedBase(suite=debian.suite, architecture=architecture, packages=core.packages)
-    return Prepared(image, None, _lock(task, base, Resolved(added, whole.newest), archives, 0))
+        step.summary = f"{lock.base.suite}, {made} from {len(lock.base.packages)} packages"
+    return Prepared(image, None, lock)
 
 
-def _on_image(services: Services, task: Task, spec: BaseSpec, spool: Path) -> Prepared:
-    packages = task.recipe.spec.packages
-    with task.journal.step("base") as step:
-        base = image_base(services, spec, task.build.base_digest, spool)
-        engine_image = services.engine.pull(base.reference)
-        step.summary = base.reference
-    with task.journal.step("resolve") as step:
-        resolved, suite = Resolved((), 0), ""
-        archives: tuple[LockedArchive, ...] = ()
-        if packages:
-            with services.engine.build_container(engine_image, task.build.id, {}) as container:
-                status = container.read("/var/lib/dpkg/status") or b""
-                suite = _suite(container)
-            archive = _archive(services, task, suite, ["main"], base.config.architecture)
-            archives = archive.refresh()
-            resolved = archive.resolve(packages, status=status)
-        step.summary = f"{len(resolved.packages)} packages to add, each by digest"
-    locked = LockedBase(suite=suite, architecture=base.config.architecture, image=base.reference, recipe=spec.recipe)
-    return Prepared(engine_image, base, _lock(task, locked, resolved, archives, base.epoch))
+def _newest(services: Services, packages: tuple[LockedPackage, ...]) -> int:
+    return max(made_at(services.debs.path(package.sha256)) for package in packages)
 
 
-def _archive(services: Services, task: Task, suite: str, components: list[str], architecture: str) -> AptArchive:
-    return AptArchive(
-        services.archive_directory,
-        mirrors=services.mirrors,
-        suite=suite,
-        components=components,
-        architecture=architecture,
-        debs=services.debs,
-        index_seconds=services.settings.index_minutes * 60,
-        should_stop=task.watch.should_stop,
-    )
-
-
-def _lock(task: Task, base: LockedBase, added: Resolved, archives: tuple[LockedArchive, ...], base_epoch: int) -> Lock:
-    files = tuple(
-        LockedFile(path=file.path, sha256=hashlib.sha256(content_of(file)).hexdigest())
-        for file in task.recipe.spec.files
-    )
-    return Lock(
-        recipe_digest=task.build.recipe_digest,
-        base=base,
-        packages=added.packages,
-        archives=archives,
-        files=files,
-        epoch=max(base_epoch, added.newest),
-        builder=f"goldsmith {__version__}",
-    )
-
-
-def _bootstrap_key(core: Resolved, suite: str, architecture: str) -> str:
-    """A digest over all that decides what a bootstrap gives."""
-    parts = [suite, architecture, str(core.newest), *(package.sha256 for package in core.packages)]
+def _bootstrap_key(lock: Lock) -> str:
+    """A digest over all that decides what a bootstrap gives; its packages also decide its time."""
+    base = lock.base
+    parts = [base.suite, base.architecture, *(package.sha256 for package in base.packages)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _suite(container: Container) -> str:
-    release = container.read("/usr/lib/os-release") or container.read("/etc/os-release") or b""
-    for line in release.decode("utf-8", "replace").splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip().strip("\"'")
-    raise SuiteUnclear("the base's os-release has no VERSION_CODENAME", hint="packages need a Debian base")

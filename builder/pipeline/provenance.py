@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from builder import __version__
+from builder.image.documents import MANIFEST
 from builder.pipeline.evidence import BuildEvidence, ScanEvidence
+from builder.pipeline.materials import LOCK
 from builder.planning.lock import Lock
 from builder.signing.slsa import (
     BuildDefinition,
@@ -33,6 +35,7 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenan
             build_type=BUILD_TYPE,
             external_parameters={"recipe": json.loads(build.recipe), "recipeDigest": build.recipe_digest},
             internal_parameters={
+                "lockGiven": built.lock_given,
                 "requester": build.requester,
                 "attempt": build.attempt,
                 "sourceDateEpoch": built.lock.epoch,
@@ -41,7 +44,7 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenan
                 "compression": built.image.compression.model_dump(mode="json"),
                 "archives": [archive.model_dump(mode="json", by_alias=True) for archive in built.lock.archives],
             },
-            resolved_dependencies=tuple(_dependencies(built.lock)),
+            resolved_dependencies=tuple(_dependencies(built.lock, built.lock_digest)),
         ),
         run_details=RunDetails(
             builder=Builder(id=builder_id, version={"goldsmith": __version__}),
@@ -57,24 +60,25 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenan
     )
 
 
-def _dependencies(lock: Lock) -> list[ResourceDescriptor]:
-    """Every input by digest: base image, packages, files."""
-    found = []
+def _dependencies(lock: Lock, lock_digest: str) -> list[ResourceDescriptor]:
+    """Every input by digest: the lock itself, base image, packages, files."""
+    found = [ResourceDescriptor(name="lock", digest=_digest(lock_digest), media_type=LOCK)]
     if lock.base.image is not None:
-        repository, _, digest = lock.base.image.partition("@")
-        name = repository.rpartition("/")[2]
-        found.append(
-            ResourceDescriptor(
-                uri=f"pkg:oci/{name}@{quote(digest, safe='')}?repository_url={quote(repository, safe='')}",
-                digest=_digest(digest),
-                name="base",
-            )
-        )
-    for package in (*lock.base.packages, *lock.packages):
+        found.append(ResourceDescriptor(uri=_image_url(lock), digest=_digest(lock.base.image_digest), name="base"))
+    for package in lock.all_packages:
         found.append(ResourceDescriptor(uri=package.purl, digest={"sha256": package.sha256}, name=package.name))
     for file in lock.files:
         found.append(ResourceDescriptor(digest={"sha256": file.sha256}, name=file.path))
     return found
+
+
+def _image_url(lock: Lock) -> str:
+    """A package URL of type oci. Of another recipe's image it says no registry: it is the same in any."""
+    assert lock.base.image is not None
+    repository, _, digest = lock.base.image.rpartition("@")
+    name = lock.base.recipe or repository.rpartition("/")[2]
+    url = f"pkg:oci/{name}@{quote(digest, safe='')}"
+    return f"{url}?repository_url={quote(repository, safe='')}" if repository else url
 
 
 def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDescriptor]:
@@ -85,6 +89,7 @@ def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDes
             digest=_digest(built.image.inventory_digest),
             annotations={"merkleRoot": built.image.inventory_root, "paths": built.image.paths},
         ),
+        ResourceDescriptor(name="materials", digest=_digest(built.materials_digest), media_type=MANIFEST),
         ResourceDescriptor(name="sbom-cyclonedx", digest=_digest(scanned.cyclonedx_digest)),
         ResourceDescriptor(name="sbom-spdx", digest=_digest(scanned.spdx_digest)),
         ResourceDescriptor(
@@ -102,6 +107,7 @@ def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDes
     ]
 
 
-def _digest(digest: str) -> dict[str, str]:
+def _digest(digest: str | None) -> dict[str, str]:
+    assert digest is not None
     algorithm, _, value = digest.partition(":")
     return {algorithm: value}

@@ -13,6 +13,7 @@ from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
+from builder.pipeline.materials import copy_materials
 from builder.pipeline.provenance import provenance
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
@@ -62,9 +63,11 @@ class ReleaseStage:
             step.summary = f"as {signed.identity}, log index {signed.log_index}{mark}"
         task.watch.check()
         with task.journal.step("publish") as step:
+            built = BuildEvidence.model_validate(task.build.evidence["build"])
             with spool_of(services, task.build.id) as spool:
                 services.registry.images.copy(source, image.digest, target, spool_dir=spool)
-            referrers = self._attach(task, image, target, signed)
+                materials = copy_materials(services.registry, source, built.materials_digest, target, spool)
+            referrers = {"materials": materials.digest, **self._attach(task, image, target, signed)}
             step.summary = f"{target}@{image.digest}, {len(referrers)} referrers"
         evidence = ReleaseEvidence(
             identity=signed.identity,
@@ -163,6 +166,7 @@ class ReleaseStage:
                     repository=evidence.repository,
                     tags=list(evidence.tags),
                     released_at=time.time(),
+                    build_key=build.evidence["build"]["build_key"],
                 )
             )
             build.evidence = {**build.evidence, "release": kept(evidence)}

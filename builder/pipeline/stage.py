@@ -12,6 +12,7 @@ from typing import Any
 from builder.errors import Broken, Cancelled, GoldsmithError, Unavailable
 from builder.pipeline.journal import Journal
 from builder.pipeline.watch import Watch
+from builder.planning.lock import Lock
 from builder.recipes.model import Recipe
 from builder.store import builds
 from builder.store.builds import Claim, LeaseLost
@@ -28,6 +29,7 @@ class Task:
 
     build: Build
     recipe: Recipe
+    lock: Lock | None
     claim: Claim
     journal: Journal
     watch: Watch
@@ -66,11 +68,11 @@ def run_stage(
         return None
     with database.read() as session:
         build = builds.get(session, build_id)
-        session.expunge(build)
     journal = Journal(database, claim, log_limit)
     try:
         with Watch(database, claim, journal, lease_seconds) as watch:
-            task = Task(build, Recipe.model_validate_json(build.recipe), claim, journal, watch)
+            lock = Lock.model_validate_json(build.lock) if build.lock else None
+            task = Task(build, Recipe.model_validate_json(build.recipe), lock, claim, journal, watch)
             try:
                 if build.cancel_requested and not builds.is_recorded(build):
                     raise Cancelled("the build was cancelled on request")

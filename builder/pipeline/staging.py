@@ -31,7 +31,9 @@ def take_back(services: Services, build_id: str) -> None:
         services.registry.referrers.remove(target, digest)
         services.registry.manifests.delete(target.at(digest))
     if not shared:
-        services.registry.manifests.delete(services.staging(name).at(digest))
+        staged = services.staging(name)
+        services.registry.referrers.remove(staged, digest)
+        services.registry.manifests.delete(staged.at(digest))
     with services.database.write() as session:
         builds.get(session, build_id).staging_repository = None
 

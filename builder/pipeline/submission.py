@@ -9,13 +9,18 @@ from sqlalchemy.orm import Session
 from builder.errors import Fault, GoldsmithError, Rejected
 from builder.image.canonical_rules import Action, rule_for
 from builder.image.entry import Entry, EntryType
+from builder.planning.agreement import refuse_stale
+from builder.planning.keys import build_key
+from builder.planning.lock import Lock
+from builder.planning.lockfile import read_lock_beside
 from builder.recipes.catalogue import Catalogue, Listed, refuse_sources
 from builder.recipes.document import RecipeInvalid
 from builder.recipes.model import Recipe
 from builder.recipes.reading import canonical_json, recipe_digest
-from builder.store import builds
+from builder.store import builds, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
+from builder.store.states import Purpose
 
 
 class RepositoryReserved(Rejected):
@@ -24,16 +29,53 @@ class RepositoryReserved(Rejected):
     status = 403
 
 
-def submit(
-    session: Session, catalogue: Catalogue, recipe: Recipe, *, origin: str, requester: str, registry: str
-) -> Build:
+class NetworkNotAllowed(Rejected):
+    slug = "network-not-allowed"
+    title = "Steps with a network are not allowed here"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller wants. `lock` is to be used exactly; `force` builds what was released before once more."""
+
+    recipe: Recipe
+    origin: str
+    requester: str
+    lock: Lock | None = None
+    purpose: Purpose = Purpose.RELEASE
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class House:
+    """What holds for all builds of an installation: where it releases to, and whether steps may ask for a network."""
+
+    registry: str
+    network_steps: bool
+
+
+def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -> Build:
     """A new build. If its base is a recipe without a current release, that one is built first and this one waits.
 
-    Raises RecipeInvalid, RecipeUnknown or RepositoryReserved.
+    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved or NetworkNotAllowed.
     """
-    if origin == "request":
-        _refuse_reserved(catalogue, recipe)
-    return _Submitting(session, catalogue, requester, registry).submit(recipe, origin, ())
+    if asked.origin == "request":
+        _refuse_reserved(catalogue, asked.recipe)
+    return _Submitting(session, catalogue, house).submit(asked, ())
+
+
+def refuse_network_steps(recipe: Recipe) -> None:
+    """Raises NetworkNotAllowed with a fault for each step that asks for a network."""
+    faults = [
+        Fault(field=f"spec.run[{index}].network", message="this installation gives steps no network")
+        for index in recipe.spec.network_steps
+    ]
+    if faults:
+        raise NetworkNotAllowed(
+            f"recipe {recipe.metadata.name}: " + "; ".join(str(fault) for fault in faults[:3]),
+            errors=faults,
+            hint="bring what the step fetches as packages or files, or ask the operator: GOLDSMITH_NETWORK_STEPS",
+        )
 
 
 def _refuse_reserved(catalogue: Catalogue, recipe: Recipe) -> None:
@@ -73,12 +115,16 @@ def _refuse_vanishing(recipe: Recipe) -> None:
 class _Submitting:
     session: Session
     catalogue: Catalogue
-    requester: str
-    registry: str
+    house: House
 
-    def submit(self, recipe: Recipe, origin: str, path: tuple[str, ...]) -> Build:
+    def submit(self, asked: Asked, path: tuple[str, ...]) -> Build:
+        recipe, lock = asked.recipe, asked.lock
         refuse_sources(recipe)
         _refuse_vanishing(recipe)
+        if not self.house.network_steps:
+            refuse_network_steps(recipe)
+        if lock is not None:
+            refuse_stale(recipe, lock)
         path = (*path, recipe.metadata.name)
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
@@ -89,20 +135,36 @@ class _Submitting:
                 raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
             listed = self.catalogue.get(base)
             base_digest = listed.digest
-            waits_for = self._base_build(listed, path)
+            waits_for = self._base_build(listed, asked, path)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=recipe_digest(recipe),
             recipe=canonical_json(recipe).decode(),
-            origin=origin,
-            requester=self.requester,
+            origin=asked.origin,
+            requester=asked.requester,
             base_digest=base_digest,
+            purpose=asked.purpose,
+            lock=lock.canonical().decode() if lock else None,
+            options={"force": True} if asked.force else {},
         )
         return builds.submit(self.session, submission, waits_for=waits_for)
 
-    def _base_build(self, listed: Listed, path: tuple[str, ...]) -> str | None:
-        """The build to wait for, or None when the base's recipe, as it is now, has been released here."""
-        if builds.newest_release(self.session, listed.digest, self.registry) is not None:
+    def _base_build(self, listed: Listed, asked: Asked, path: tuple[str, ...]) -> str | None:
+        """The build to wait for, or None when the base has been released here."""
+        if self._base_released(listed, asked.lock):
             return None
         running = builds.running_build_of(self.session, listed.digest)
-        return running.id if running is not None else self.submit(listed.recipe, "base", path).id
+        if running is not None:
+            return running.id
+        base = Asked(listed.recipe, "base", asked.requester, lock=read_lock_beside(listed.path))
+        return self.submit(base, path).id
+
+    def _base_released(self, listed: Listed, lock: Lock | None) -> bool:
+        """As the lock names it; without one, as the base's recipe and its own lock are now."""
+        registry = self.house.registry
+        if lock is not None and lock.base.image_digest is not None:
+            return releases.of_image(self.session, lock.base.image_digest, registry) is not None
+        own = read_lock_beside(listed.path)
+        if own is not None:
+            return releases.of_key(self.session, build_key(listed.digest, own), registry) is not None
+        return builds.newest_release(self.session, listed.digest, registry) is not None

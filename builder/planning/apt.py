@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
 from builder.locking import exclusive
-from builder.planning.debs import DebStore, control_of, field, made_at
+from builder.planning.debs import DebStore, field, made_at
 from builder.planning.lock import LockedArchive, LockedPackage
 from builder.planning.mirrors import Mirrors
 from builder.process import Completed, run
@@ -84,6 +85,28 @@ class Resolved:
     newest: int
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A download that apt would make: `size` in bytes, `sha256` in hex, `path` below the archive's base URL."""
+
+    file: str
+    size: int
+    sha256: str
+    path: str | None
+
+    def locked(self) -> LockedPackage:
+        """apt names the file after package, version and architecture, each percent-encoded."""
+        name, version, architecture = (unquote(part) for part in self.file.removesuffix(".deb").split("_"))
+        return LockedPackage(
+            name=name,
+            version=version,
+            architecture=architecture,
+            size=self.size,
+            sha256=self.sha256,
+            path=self.path,
+        )
+
+
 class AptArchive:
     """One suite of one architecture, its indexes kept in `directory` and shared by all workers of a host."""
 
@@ -103,6 +126,7 @@ class AptArchive:
         key = hashlib.sha256(f"{sources}{architecture}".encode()).hexdigest()[:16]
         self._root = (directory / f"{suite}-{architecture}-{key}").absolute()
         self._sources = sources
+        self._bases = (mirrors.main, mirrors.security)
         self._suite = suite
         self._architecture = architecture
         self._debs = debs
@@ -131,7 +155,7 @@ class AptArchive:
             status_file.write_bytes(status)
             planned = self._plan(packages, Path(work), status_file)
             self._fetch(packages, planned, Path(work), status_file)
-        locked = [self._locked_package(sha256, size) for _, size, sha256 in planned]
+        locked = [one.locked() for one in planned]
         newest = max(made_at(self._debs.path(package.sha256)) for package in locked) if locked else 0
         return Resolved(tuple(sorted(locked, key=lambda package: (package.name, package.architecture))), newest)
 
@@ -178,7 +202,7 @@ class AptArchive:
             )
         return tuple(sorted(archives, key=lambda archive: (archive.label, archive.suite)))
 
-    def _plan(self, packages: Sequence[str], work: Path, status: Path) -> list[tuple[str, int, str]]:
+    def _plan(self, packages: Sequence[str], work: Path, status: Path) -> list[_Planned]:
         try:
             done = self._apt("install", "--print-uris", "-qq", "--", *packages, status=status, archives=work)
         except ProgramFailed as error:
@@ -187,21 +211,29 @@ class AptArchive:
         for line in done.stdout.decode("utf-8", "replace").splitlines():
             match = _URI.match(line)
             if match:
-                planned.append((match["file"], int(match["size"]), match["sha256"]))
+                path = self._path_of(match["uri"])
+                planned.append(_Planned(match["file"], int(match["size"]), match["sha256"], path))
             elif line.startswith("'"):
                 raise Broken(f"apt plans a download that cannot be locked: {line[:300]}")
         return planned
 
-    def _fetch(self, packages: Sequence[str], planned: list[tuple[str, int, str]], work: Path, status: Path) -> None:
-        missing = [(name, sha256) for name, _, sha256 in planned if not self._debs.has(sha256)]
+    def _path_of(self, uri: str) -> str | None:
+        """Where below its archive's base URL a package is."""
+        for base in self._bases:
+            if uri.startswith(f"{base}/"):
+                return unquote(uri.removeprefix(f"{base}/"))
+        return None
+
+    def _fetch(self, packages: Sequence[str], planned: list[_Planned], work: Path, status: Path) -> None:
+        missing = [one for one in planned if not self._debs.has(one.sha256)]
         if not missing:
             return
         archives = work / "archives"
         (archives / "partial").mkdir(parents=True)
-        for name, _, sha256 in planned:
-            if self._debs.has(sha256):
+        for one in planned:
+            if self._debs.has(one.sha256):
                 # apt then sees it as fetched already; a copy, so that apt cannot touch the store.
-                shutil.copyfile(self._debs.path(sha256), archives / name)
+                shutil.copyfile(self._debs.path(one.sha256), archives / one.file)
         try:
             self._apt(
                 "install", "--download-only", "-qq", "--", *packages,
@@ -212,18 +244,8 @@ class AptArchive:
                 f"packages could not be fetched: {_last_error(error.stderr_tail)}",
                 hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
             ) from error
-        for name, sha256 in missing:
-            self._debs.add(archives / name, sha256)
-
-    def _locked_package(self, sha256: str, size: int) -> LockedPackage:
-        control = control_of(self._debs.path(sha256))
-        return LockedPackage(
-            name=field(control, "Package"),
-            version=field(control, "Version"),
-            architecture=field(control, "Architecture"),
-            size=size,
-            sha256=sha256,
-        )
+        for one in missing:
+            self._debs.add(archives / one.file, one.sha256)
 
     def _told(self, error: ProgramFailed, packages: Sequence[str]) -> Rejected:
         """apt's complaint in the terms of the recipe."""

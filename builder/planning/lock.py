@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+
+from builder.recipes.model import Base
+
+_Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Words that become arguments of apt and parts of file names: what Debian allows in them, and no more.
+_PackageWord = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*$", max_length=200)]
+_Version = Annotated[str, StringConstraints(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$", max_length=200)]
+_PoolPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._~:%-]*(/[A-Za-z0-9][A-Za-z0-9+._~:%-]*)*$", max_length=400),
+]
 
 
 class _Part(BaseModel):
@@ -13,13 +27,15 @@ class _Part(BaseModel):
 
 
 class LockedPackage(_Part):
-    """One .deb, as the archive's signed index states it. `size` in bytes, `sha256` in hex."""
+    """One .deb, as the archive's signed index states it. `size` in bytes, `sha256` in hex; `path` is where an archive
+    keeps it, below its base URL."""
 
-    name: str
-    version: str
-    architecture: str
-    size: int
-    sha256: str
+    name: _PackageWord
+    version: _Version
+    architecture: _PackageWord
+    size: Annotated[int, Field(ge=0)]
+    sha256: _Sha256
+    path: _PoolPath | None = None
 
     @property
     def purl(self) -> str:
@@ -27,13 +43,21 @@ class LockedPackage(_Part):
         version = quote(self.version, safe=":~.-")
         return f"pkg:deb/debian/{quote(self.name, safe='.-')}@{version}?arch={self.architecture}"
 
+    @property
+    def filename(self) -> str:
+        """As Debian names such a file: without the version's epoch, which no file name holds."""
+        return f"{self.name}_{self.version.partition(':')[2] or self.version}_{self.architecture}.deb"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
 
 class LockedArchive(_Part):
     """The signed index a package came from: its suite, its Release file's sha256 and the date that file states."""
 
     suite: str
     label: str
-    release_sha256: str
+    release_sha256: _Sha256
     date: str
 
 
@@ -41,28 +65,56 @@ class LockedFile(_Part):
     """A file of the recipe: where it goes in the image, and its sha256 in hex."""
 
     path: str
-    sha256: str
+    sha256: _Sha256
 
 
 class LockedBase(_Part):
-    """What the image starts from: a bootstrapped Debian (its own packages) or an image by digest."""
+    """What the image starts from: a bootstrapped Debian (its own packages), or an image.
+
+    `image` is its digest when it is another recipe's, so that a lock means the same beside any registry; else it is a
+    whole reference by digest.
+    """
 
     suite: str
-    architecture: str
+    architecture: _PackageWord
     packages: tuple[LockedPackage, ...] = ()
-    image: str | None = None
+    image: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9.:/_-]*@)?sha256:[0-9a-f]{64}$")] | None = None
     recipe: str | None = None
+
+    @property
+    def image_digest(self) -> str | None:
+        return self.image.rpartition("@")[2] if self.image else None
+
+
+class Requested(_Part):
+    """The part of a recipe that was resolved; a lock holds for every recipe that has the same."""
+
+    base: Base
+    packages: tuple[str, ...] = ()
 
 
 class Lock(_Part):
     """Made by resolving a recipe; a build uses exactly this. `epoch` (UTC seconds) is every time in the image:
-    the newest of its materials, so it is a function of them and not of the clock."""
+    the newest of its materials, so it is a function of them and not of the clock. `builder` made the lock."""
 
-    version: int = 1
-    recipe_digest: str
-    base: LockedBase
-    packages: tuple[LockedPackage, ...] = ()
-    archives: tuple[LockedArchive, ...] = ()
-    files: tuple[LockedFile, ...] = ()
-    epoch: int
+    version: Literal[1] = 1
     builder: str
+    epoch: Annotated[int, Field(ge=0, lt=2**33)]
+    requested: Requested
+    archives: tuple[LockedArchive, ...] = ()
+    base: LockedBase
+    files: tuple[LockedFile, ...] = ()
+    packages: tuple[LockedPackage, ...] = ()
+
+    @property
+    def all_packages(self) -> tuple[LockedPackage, ...]:
+        """The base's own packages first."""
+        return (*self.base.packages, *self.packages)
+
+    def canonical(self) -> bytes:
+        """RFC 8785 JSON: what the lock's digest is over."""
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + hashlib.sha256(self.canonical()).hexdigest()

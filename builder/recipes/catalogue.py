@@ -23,10 +23,11 @@ class RecipeUnknown(Rejected):
 
 @dataclass(frozen=True)
 class Listed:
-    """A recipe of the catalogue, its files embedded, and the digest of the whole."""
+    """A recipe of the catalogue, its files embedded, the digest of the whole, and the file it was read from."""
 
     recipe: Recipe
     digest: str
+    path: Path
 
     @property
     def name(self) -> str:
@@ -56,7 +57,7 @@ class Catalogue:
                 message=f"must be {name!r}, as the file is named", field="metadata.name", hint="rename one of the two"
             )
             raise RecipeInvalid(f"{path.name}: {fault}", errors=[fault])
-        return Listed(recipe, recipe_digest(recipe))
+        return Listed(recipe, recipe_digest(recipe), path)
 
 
 def read_recipe_file(path: Path) -> Recipe:

@@ -14,6 +14,8 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 
 SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+# Described in docs/formats/reproduction.md.
+REPRODUCTION: Final = "urn:goldsmith:reproduction:v1"
 # What cosign calls an image signature: a statement that says nothing but "this digest, signed by this identity".
 COSIGN_SIGNATURE: Final = "https://sigstore.dev/cosign/sign/v1"
 

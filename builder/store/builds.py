@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import delete, exists, func, select, update
@@ -15,8 +15,10 @@ from builder.errors import Cancelled, Problem, Rejected
 from builder.store.schema import Build, OutboxRow, Release
 from builder.store.states import (
     FINAL,
+    PATHS,
     RELEASE,
     STAGES,
+    Purpose,
     Stage,
     State,
     check_transition,
@@ -65,8 +67,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request" or "base";
-    `base_digest` is the digest of the recipe whose release it starts from."""
+    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "base" or
+    "release" (of a rebuild); `base_digest` is the digest of the recipe whose release it starts from; `lock` is JSON;
+    `subject` is the digest of the image that a rebuild is about."""
 
     recipe_name: str
     recipe_digest: str
@@ -74,6 +77,10 @@ class Submission:
     origin: str
     requester: str
     base_digest: str | None = None
+    purpose: Purpose = Purpose.RELEASE
+    lock: str | None = None
+    subject: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def new_build_id() -> str:
@@ -87,6 +94,7 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
     now = time.time()
     build = Build(
         id=new_build_id(),
+        purpose=submission.purpose,
         state=State.WAITING if waits_for else State.QUEUED,
         recipe_name=submission.recipe_name,
         recipe_digest=submission.recipe_digest,
@@ -94,6 +102,9 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         origin=submission.origin,
         requester=submission.requester,
         base_digest=submission.base_digest,
+        lock=submission.lock,
+        subject=submission.subject,
+        options=submission.options,
         waits_for=waits_for,
         attempt=1,
         token=0,
@@ -105,7 +116,7 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
     session.add(build)
     session.flush()
     if not waits_for:
-        _enqueue(session, build.id, "build")
+        _enqueue(session, build.id, PATHS[submission.purpose][0].queue)
     return build
 
 
@@ -119,13 +130,18 @@ def get(session: Session, build_id: str, *, lock: bool = False) -> Build:
 
 
 def running_build_of(session: Session, recipe_digest: str) -> Build | None:
-    """A build of the same recipe that has not ended yet: whoever needs its image can wait for it.
+    """A build that is to release the same recipe and has not ended yet: whoever needs its image can wait for it.
 
     It is locked, so that it cannot end, and tell whoever waits, before the caller's own build is there to be told.
     """
     return session.scalars(
         select(Build)
-        .where(Build.recipe_digest == recipe_digest, Build.state.not_in(FINAL), Build.cancel_requested.is_(False))
+        .where(
+            Build.recipe_digest == recipe_digest,
+            Build.purpose == Purpose.RELEASE,
+            Build.state.not_in(FINAL),
+            Build.cancel_requested.is_(False),
+        )
         .order_by(Build.created_at)
         .limit(1)
         .with_for_update()
@@ -146,7 +162,11 @@ def claim(session: Session, build_id: str, stage: Stage, owner: str, lease_secon
     """Take a build for one stage. None if it is not ready for it: a message delivered twice claims nothing."""
     taken = session.execute(
         update(Build)
-        .where(Build.id == build_id, Build.state == stage.ready)
+        .where(
+            Build.id == build_id,
+            Build.state == stage.ready,
+            Build.purpose.in_([purpose for purpose, path in PATHS.items() if stage in path]),
+        )
         .values(
             state=stage.running,
             token=Build.token + 1,
@@ -187,7 +207,8 @@ def complete(session: Session, held: Claim, **evidence: Any) -> Build:
     """The stage is done: keep its evidence, go to the next state, tell the next queue and whoever waits."""
     build = held_build(session, held)
     build.evidence = {**build.evidence, **evidence}
-    _move(session, build, held.stage.done)
+    # Found to be released before: there is nothing left to do.
+    _move(session, build, RELEASE.done if "unchanged" in evidence else held.stage.done)
     return build
 
 
@@ -255,7 +276,7 @@ def stalled(session: Session, older_than_seconds: float) -> list[Build]:
 
 def remind(session: Session, build: Build) -> None:
     """Send the message of a ready build once more; a worker that has it already ignores the second."""
-    stage = stage_ready_in(State(build.state))
+    stage = stage_ready_in(State(build.state), Purpose(build.purpose))
     if stage is not None:
         build.updated_at = time.time()
         _enqueue(session, build.id, stage.queue)
@@ -318,7 +339,7 @@ def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> 
     build.token += 1
     if after.final:
         build.finished_at = now
-    ready = stage_ready_in(after)
+    ready = stage_ready_in(after, Purpose(build.purpose))
     if ready is not None:
         _enqueue(session, build.id, ready.queue, delay)
     if after.final:

@@ -49,12 +49,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session on one snapshot; nothing written in it is kept."""
+        """A session on one snapshot; nothing written in it is kept, and what was read stays readable afterwards."""
         with _translated(), self._engine.connect() as connection:
             # SQLite has nothing else; PostgreSQL would look anew at each statement.
             reading = connection if self._sqlite else connection.execution_options(isolation_level="REPEATABLE READ")
             with Session(reading) as session:
                 yield session
+                session.expunge_all()
                 session.rollback()
 
     @contextmanager

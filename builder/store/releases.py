@@ -14,6 +14,18 @@ def is_released(session: Session, repository: str, digest: str) -> bool:
     return session.scalars(query).first() is not None
 
 
+def of_image(session: Session, digest: str, registry: str) -> Release | None:
+    """The newest release of an image in a registry."""
+    query = select(Release).where(Release.digest == digest, Release.registry_host == registry)
+    return session.scalars(query.order_by(Release.released_at.desc()).limit(1)).first()
+
+
+def of_key(session: Session, build_key: str, registry: str) -> Release | None:
+    """The newest release in a registry of exactly these inputs."""
+    query = select(Release).where(Release.build_key == build_key, Release.registry_host == registry)
+    return session.scalars(query.order_by(Release.released_at.desc()).limit(1)).first()
+
+
 def newer_tags(session: Session, release: Release) -> set[str]:
     """The tags that a newer release in the same repository has: they are not to be moved back."""
     query = select(Release).where(

@@ -27,13 +27,16 @@ class ApiKey(Base):
 class Build(Base):
     """One request and all that came of it.
 
-    `token` grows with every claim and fences off whoever held the build before; `attempt` counts how often the work was
-    begun anew because a worker was lost; `base_digest` is of the recipe whose release this build starts from.
+    `purpose` decides the path it takes; `token` grows with every claim and fences off whoever held the build before;
+    `attempt` counts how often the work was begun anew because a worker was lost; `base_digest` is of the recipe whose
+    release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild is about;
+    `options` are what else was asked for.
     """
 
     __tablename__ = "builds"
 
     id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(10), default="release")
     state: Mapped[str] = mapped_column(String(16))
     recipe_name: Mapped[str] = mapped_column(String(63))
     recipe_digest: Mapped[str] = mapped_column(String(71))
@@ -41,6 +44,9 @@ class Build(Base):
     origin: Mapped[str] = mapped_column(String(16))
     requester: Mapped[str] = mapped_column(String(100))
     base_digest: Mapped[str | None] = mapped_column(String(71))
+    lock: Mapped[str | None] = mapped_column(Text)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    subject: Mapped[str | None] = mapped_column(String(71))
     waits_for: Mapped[str | None] = mapped_column(String(26))
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     token: Mapped[int] = mapped_column(Integer, default=0)
@@ -60,6 +66,7 @@ class Build(Base):
         Index("ix_builds_recipe", "recipe_name", "created_at"),
         Index("ix_builds_waits_for", "waits_for"),
         Index("ix_builds_image", "image_digest"),
+        Index("ix_builds_subject", "subject"),
     )
 
 
@@ -127,7 +134,8 @@ class Attachment(Base):
 
 
 class Release(Base):
-    """A released image. One digest can be released more than once; the newest release speaks for it."""
+    """A released image. One digest can be released more than once; the newest release speaks for it. `build_key` is a
+    digest over all that decided the image: a request with the same key needs no build."""
 
     __tablename__ = "releases"
 
@@ -139,6 +147,7 @@ class Release(Base):
     repository: Mapped[str] = mapped_column(String(255))
     tags: Mapped[list[str]] = mapped_column(JSON)
     released_at: Mapped[float] = mapped_column(Float)
+    build_key: Mapped[str | None] = mapped_column(String(71), index=True)
 
     __table_args__ = (Index("ix_releases_recipe", "recipe_name", "released_at"),)
 

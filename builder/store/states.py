@@ -17,6 +17,10 @@ class State(StrEnum):
     SCANNED = "scanned"  # past the gate; queued for the release
     RELEASING = "releasing"
     RELEASED = "released"
+    RESOLVING = "resolving"
+    LOCKED = "locked"
+    REBUILDING = "rebuilding"
+    REPRODUCED = "reproduced"  # bit for bit, and attested
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -25,18 +29,23 @@ class State(StrEnum):
         return self in FINAL
 
 
-FINAL = frozenset({State.RELEASED, State.FAILED, State.CANCELLED})
+FINAL = frozenset({State.RELEASED, State.LOCKED, State.REPRODUCED, State.FAILED, State.CANCELLED})
 
 _ENDS = frozenset({State.FAILED, State.CANCELLED})
 _ALLOWED: dict[State, frozenset[State]] = {
     State.WAITING: _ENDS | {State.QUEUED},
-    State.QUEUED: _ENDS | {State.BUILDING},
-    State.BUILDING: _ENDS | {State.BUILT, State.QUEUED},
+    State.QUEUED: _ENDS | {State.BUILDING, State.RESOLVING, State.REBUILDING},
+    # An image that is released already, bit for bit from the same inputs, needs no build.
+    State.BUILDING: _ENDS | {State.BUILT, State.QUEUED, State.RELEASED},
     State.BUILT: _ENDS | {State.SCANNING},
     State.SCANNING: _ENDS | {State.SCANNED, State.BUILT},
     State.SCANNED: _ENDS | {State.RELEASING},
     State.RELEASING: _ENDS | {State.RELEASED, State.SCANNED},
     State.RELEASED: frozenset(),
+    State.RESOLVING: _ENDS | {State.LOCKED, State.QUEUED},
+    State.LOCKED: frozenset(),
+    State.REBUILDING: _ENDS | {State.REPRODUCED, State.QUEUED},
+    State.REPRODUCED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
 }
@@ -55,7 +64,24 @@ class Stage:
 BUILD = Stage("build", State.QUEUED, State.BUILDING, State.BUILT)
 SCAN = Stage("scan", State.BUILT, State.SCANNING, State.SCANNED)
 RELEASE = Stage("release", State.SCANNED, State.RELEASING, State.RELEASED)
-STAGES = (BUILD, SCAN, RELEASE)
+RESOLVE = Stage("resolve", State.QUEUED, State.RESOLVING, State.LOCKED)
+REBUILD = Stage("rebuild", State.QUEUED, State.REBUILDING, State.REPRODUCED)
+STAGES = (BUILD, SCAN, RELEASE, RESOLVE, REBUILD)
+
+
+class Purpose(StrEnum):
+    """What a build is for. Each has its own path of stages."""
+
+    RELEASE = "release"
+    LOCK = "lock"
+    REBUILD = "rebuild"
+
+
+PATHS: dict[Purpose, tuple[Stage, ...]] = {
+    Purpose.RELEASE: (BUILD, SCAN, RELEASE),
+    Purpose.LOCK: (RESOLVE,),
+    Purpose.REBUILD: (REBUILD,),
+}
 
 
 class TransitionRefused(Broken):
@@ -70,8 +96,8 @@ def check_transition(before: State, after: State) -> None:
         raise TransitionRefused(f"a build cannot go from {before} to {after}")
 
 
-def stage_ready_in(state: State) -> Stage | None:
-    return next((stage for stage in STAGES if stage.ready is state), None)
+def stage_ready_in(state: State, purpose: Purpose) -> Stage | None:
+    return next((stage for stage in PATHS[purpose] if stage.ready is state), None)
 
 
 def stage_running_in(state: State) -> Stage | None:

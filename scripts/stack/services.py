@@ -16,10 +16,12 @@ from pathlib import Path
 from scripts.stack.processes import Process, StackFailed
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKERS = ("build", "scan", "release")
+WORKERS = ("build", "scan", "release", "rebuild")
+_QUEUES = {"build": "build,resolve"}
 ENGINE_SOCKET = "/var/run/docker.sock"
 _SANDBOX_IDENTITY = "https://sandbox.invalid/goldsmith"
-_IDENTITY = ("GOLDSMITH_IDENTITY_", "GOLDSMITH_SIGNER_")
+_SANDBOX_REBUILDER = "https://sandbox.invalid/rebuilder"
+_IDENTITY = ("GOLDSMITH_IDENTITY_", "GOLDSMITH_SIGNER_", "GOLDSMITH_REBUILDER_")
 _PORTS = {"redis": 6420, "registry": 5420, "sigstore": 8421, "api": 8420}
 
 _REGISTRY = """\
@@ -74,7 +76,8 @@ class Stack:
         return Process(name, self.state / "run", self.state / "log" / f"{name}.log")
 
     def environment(self, role: str) -> dict[str, str]:
-        """What a process of Goldsmith gets. Only the build worker is told of the engine, only release of the signer."""
+        """What a process of Goldsmith gets. Engine and signer are told to their workers alone; who rebuilds has caches
+        and an identity of its own."""
         settings = {
             "STATE_DIRECTORY": str(self.state / "state"),
             "RECIPES_DIRECTORY": str(ROOT / "recipes"),
@@ -85,7 +88,7 @@ class Stack:
             "SIGNER_IDENTITY": _SANDBOX_IDENTITY,
             "SIGNER_ISSUER": self.sigstore_url,
         }
-        if role == "build":
+        if role in ("build", "rebuild"):
             settings["ENGINE_URL"] = self.engine_url
         if role == "scan":
             settings["TRIVY_DATABASE"] = f"{self.registry}/goldsmith/trivy-db:2"
@@ -94,6 +97,15 @@ class Stack:
                 "IDENTITY_TOKEN_URL": f"{self.sigstore_url}/oidc/token",
                 "IDENTITY_CLIENT_ID": "goldsmith",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "client_secret"),
+            }
+        if role == "rebuild":
+            settings |= {
+                "STATE_DIRECTORY": str(self.state / "rebuilder"),
+                "REBUILDER_IDENTITY": _SANDBOX_REBUILDER,
+                "REBUILDER_ISSUER": self.sigstore_url,
+                "IDENTITY_TOKEN_URL": f"{self.sigstore_url}/oidc/token",
+                "IDENTITY_CLIENT_ID": "rebuilder",
+                "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "rebuilder_secret"),
             }
         settings |= self.overrides
         own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
@@ -221,8 +233,8 @@ class Stack:
     def _worker(self, queue: str, say: Callable[[str], None]) -> None:
         name = f"worker-{queue}"
         argv = [
-            sys.executable, "-m", "celery", "-A", f"workers.{queue}", "worker", "-Q", queue, "-c", "1",
-            "-n", f"{queue}@%h", "--loglevel", "info", "--without-gossip", "--without-mingle",
+            sys.executable, "-m", "celery", "-A", f"workers.{queue}", "worker", "-Q", _QUEUES.get(queue, queue),
+            "-c", "1", "-n", f"{queue}@%h", "--loglevel", "info", "--without-gossip", "--without-mingle",
         ]  # fmt: skip
         log = self.process(name).log
         begun = log.stat().st_size if log.exists() else 0
@@ -298,9 +310,9 @@ class Stack:
 
 
 def _meant_for(variable: str, role: str) -> bool:
-    """Whether a role may see a variable: the engine is the build worker's, the identity the release worker's alone."""
-    owners = {"GOLDSMITH_ENGINE_": "build", "GOLDSMITH_IDENTITY_": "release"}
-    return all(role == owner for prefix, owner in owners.items() if variable.startswith(prefix))
+    """Whether a role may see a variable: the engine is the builders', the identity the release worker's alone."""
+    owners = {"GOLDSMITH_ENGINE_": ("build", "rebuild"), "GOLDSMITH_IDENTITY_": ("release",)}
+    return all(role in owner for prefix, owner in owners.items() if variable.startswith(prefix))
 
 
 def _silent(_: str) -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from builder.engine.assembly import content_of, parse_status
+from builder.engine.assembly import parse_status
 from builder.engine.hardening import hardening_edit
 from builder.image.entry import Entry, EntryType
+from builder.recipes.files import content_of
 from builder.recipes.model import File, Hardening
 
 

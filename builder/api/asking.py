@@ -1,0 +1,124 @@
+"""What a request for a build or a lock says, checked: a recipe by name or whole, and what to do with a lock."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from builder.api.bodies import Body, read_body
+from builder.api.problems import RequestInvalid
+from builder.errors import Fault, Rejected
+from builder.pipeline.submission import Asked
+from builder.planning.lockfile import lock_from_data, read_lock_beside
+from builder.recipes.catalogue import Catalogue
+from builder.recipes.reading import read_recipe, recipe_from_data
+from builder.store.states import Purpose
+
+_YAML = ("application/yaml", "text/yaml", "application/x-yaml")
+
+
+class LockMissing(Rejected):
+    slug = "lock-missing"
+    title = "There is no lock to build with"
+    status = 409
+
+
+class LockUse(StrEnum):
+    """What a build does with a lock: use the one there is, insist on one, or resolve anew beside it."""
+
+    PREFER = "prefer"
+    REQUIRE = "require"
+    UPDATE = "update"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class LockRequest(_Body):
+    """What to resolve: a recipe of the catalogue by its name, or a whole recipe."""
+
+    recipe: str | dict[str, Any] = Field(description="A name, or a recipe as a JSON object.", examples=["web"])
+
+
+class BuildRequest(LockRequest):
+    """What to build, and with which lock."""
+
+    lock: dict[str, Any] | None = Field(
+        default=None, description="The lock to use exactly. A recipe of the catalogue has its own, if any."
+    )
+    lock_use: LockUse = Field(
+        default=LockUse.PREFER,
+        description="`prefer`: use the lock if there is one. `require`: refuse to resolve. `update`: resolve anew.",
+    )
+    force: bool = Field(default=False, description="Build although the same inputs have been released before.")
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def documented_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The request body in OpenAPI: JSON of a model, or a recipe as YAML."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": model.model_json_schema(by_alias=True), "example": {"recipe": "web"}},
+                "application/yaml": {"schema": {"type": "string", "description": "A recipe, its files embedded."}},
+            },
+        }
+    }
+
+
+async def body_of(request: Request) -> Body:
+    return await read_body(request, ("application/json", *_YAML))
+
+
+def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
+    """Raises RequestInvalid, RecipeInvalid, RecipeUnknown, LockInvalid or LockMissing."""
+    if body.media_type in _YAML:
+        return Asked(read_recipe(body.content), "request", requester)
+    wanted = _parsed(BuildRequest, body.content)
+    if wanted.lock is not None and wanted.lock_use is LockUse.UPDATE:
+        raise RequestInvalid("a lock is given, and lockUse says not to use one", hint="leave one of the two out")
+    lock = lock_from_data(wanted.lock) if wanted.lock is not None else None
+    if isinstance(wanted.recipe, str):
+        listed = catalogue.get(wanted.recipe)
+        recipe, origin = listed.recipe, "catalogue"
+        if lock is None and wanted.lock_use is not LockUse.UPDATE:
+            lock = read_lock_beside(listed.path)
+    else:
+        recipe, origin = recipe_from_data(wanted.recipe), "request"
+    if wanted.lock_use is LockUse.REQUIRE and lock is None:
+        raise LockMissing(
+            f"{recipe.metadata.name} has no lock, and resolving was refused",
+            hint="`goldsmith recipe lock` makes one; its place is beside the recipe",
+        )
+    return Asked(recipe, origin, requester, lock=lock, force=wanted.force)
+
+
+def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
+    """Raises as `asked_build`."""
+    if body.media_type in _YAML:
+        return Asked(read_recipe(body.content), "request", requester, purpose=Purpose.LOCK)
+    wanted = _parsed(LockRequest, body.content).recipe
+    if isinstance(wanted, str):
+        return Asked(catalogue.get(wanted).recipe, "catalogue", requester, purpose=Purpose.LOCK)
+    return Asked(recipe_from_data(wanted), "request", requester, purpose=Purpose.LOCK)
+
+
+def _parsed(model: type[_Model], content: bytes) -> _Model:
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        faults = [
+            Fault(field=".".join(str(part) for part in entry["loc"]) or None, message=entry["msg"])
+            for entry in error.errors(include_input=False, include_url=False)
+        ]
+        raise RequestInvalid(
+            "; ".join(str(fault) for fault in faults[:3]), errors=faults, hint='send {"recipe": "NAME"} or a recipe'
+        ) from error

@@ -1,0 +1,59 @@
+"""Rebuilds: is a released image what its signed record gives, bit for bit?"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+
+from builder.api.access import Caller, Store
+from builder.api.images import Digest
+from builder.api.problems import documented
+from builder.api.views import BuildPage, BuildView, build_view
+from builder.pipeline.rebuilding import submit_rebuild
+from builder.store import journal
+from builder.store.schema import Build
+
+router = APIRouter(prefix="/v1/images", tags=["rebuilds"])
+
+_MOST = 100
+
+
+class RebuildRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    offline: bool = Field(default=False, description="Take every package from the registry; ask no archive.")
+
+
+@router.post(
+    "/{digest}/rebuilds",
+    status_code=202,
+    summary="Rebuild a released image and compare",
+    response_description="A build that ends as `reproduced`, with an attestation, or as `failed`, naming what differs.",
+    responses=documented(400, 401, 404, 422, 503),
+)
+def create_rebuild(
+    request: Request,
+    response: Response,
+    digest: Digest,
+    requester: Caller,
+    database: Store,
+    wanted: RebuildRequest | None = None,
+) -> BuildView:
+    registry: str = request.app.state.settings.registry
+    with database.write() as session:
+        offline = wanted is not None and wanted.offline
+        build = submit_rebuild(session, digest, registry=registry, requester=requester, offline=offline)
+        view = build_view(build, [], registry)
+    response.headers["Location"] = f"/v1/builds/{view.id}"
+    return view
+
+
+@router.get("/{digest}/rebuilds", summary="The rebuilds of an image, newest first", responses=documented(401, 422, 503))
+def list_rebuilds(request: Request, digest: Digest, _: Caller, database: Store) -> BuildPage:
+    query = select(Build).where(Build.subject == digest).order_by(Build.id.desc()).limit(_MOST)
+    registry = request.app.state.settings.registry
+    with database.read() as session:
+        found = list(session.scalars(query))
+        views = [build_view(build, journal.steps_of(session, build.id), registry) for build in found]
+    return BuildPage(builds=views, next=None)

@@ -1,0 +1,128 @@
+"""From a recipe to a lock: what the image starts from and what is added to it, each input by its digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import __version__
+from builder.engine.container import Container
+from builder.engine.debian import BOOTSTRAP
+from builder.errors import Rejected
+from builder.pipeline.base import Base, newest_base
+from builder.pipeline.evidence import kept
+from builder.pipeline.services import Services
+from builder.pipeline.stage import Task
+from builder.pipeline.staging import remove_leftovers, spool_of
+from builder.planning.agreement import locked_files, requested
+from builder.planning.apt import AptArchive, Resolved
+from builder.planning.lock import Lock, LockedArchive, LockedBase
+from builder.recipes.model import DebianBase
+
+
+class SuiteUnclear(Rejected):
+    slug = "suite-unclear"
+    title = "The base does not say which Debian it is"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A lock, and the base it names unless that is bootstrapped."""
+
+    lock: Lock
+    base: Base | None
+
+
+class ResolveStage:
+    """The whole of a build that is asked for its lock alone."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def work(self, task: Task) -> dict[str, Any]:
+        remove_leftovers(self._services, task.build.id)
+        with spool_of(self._services, task.build.id) as spool:
+            return {"lock": kept(resolve(self._services, task, spool).lock)}
+
+    def clean_up(self, build_id: str) -> None:
+        self._services.engine.remove_leftovers(build_id)
+
+
+def resolve(services: Services, task: Task, spool: Path) -> Resolution:
+    """Raises what planning, registry and engine raise."""
+    debian = task.recipe.spec.base.debian
+    if debian is not None:
+        return _on_debian(services, task, debian)
+    return _on_image(services, task, spool)
+
+
+def _on_debian(services: Services, task: Task, debian: DebianBase) -> Resolution:
+    architecture = debian.architecture or services.engine.architecture()
+    with task.journal.step("resolve") as step:
+        archive = _archive(services, task, debian.suite, debian.components, architecture)
+        archives = archive.refresh()
+        core = archive.resolve(BOOTSTRAP)
+        whole = archive.resolve([*BOOTSTRAP, *task.recipe.spec.packages])
+        in_core = {package.sha256 for package in core.packages}
+        added = tuple(package for package in whole.packages if package.sha256 not in in_core)
+        step.summary = f"{len(whole.packages)} packages of {debian.suite}, each by digest"
+    base = LockedBase(suite=debian.suite, architecture=architecture, packages=core.packages)
+    return Resolution(_lock(task, base, Resolved(added, whole.newest), archives, 0), None)
+
+
+def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
+    spec = task.recipe.spec
+    with task.journal.step("resolve") as step:
+        base = newest_base(services, spec.base, task.build.base_digest, spool)
+        resolved, suite = Resolved((), 0), ""
+        archives: tuple[LockedArchive, ...] = ()
+        if spec.packages:
+            image = services.engine.pull(base.reference)
+            with services.engine.build_container(image, task.build.id, {}) as container:
+                status = container.read("/var/lib/dpkg/status") or b""
+                suite = _suite(container)
+            archive = _archive(services, task, suite, ["main"], base.config.architecture)
+            archives = archive.refresh()
+            resolved = archive.resolve(spec.packages, status=status)
+        step.summary = f"{len(resolved.packages)} packages to add to {base.reference}, each by digest"
+    locked = LockedBase(
+        suite=suite,
+        architecture=base.config.architecture,
+        image=base.origin or base.digest,
+        recipe=spec.base.recipe,
+    )
+    return Resolution(_lock(task, locked, resolved, archives, base.epoch), base)
+
+
+def _archive(services: Services, task: Task, suite: str, components: list[str], architecture: str) -> AptArchive:
+    return AptArchive(
+        services.archive_directory,
+        mirrors=services.mirrors,
+        suite=suite,
+        components=components,
+        architecture=architecture,
+        debs=services.debs,
+        index_seconds=services.settings.index_minutes * 60,
+        should_stop=task.watch.should_stop,
+    )
+
+
+def _lock(task: Task, base: LockedBase, added: Resolved, archives: tuple[LockedArchive, ...], base_epoch: int) -> Lock:
+    return Lock(
+        builder=f"goldsmith {__version__}",
+        epoch=max(base_epoch, added.newest),
+        requested=requested(task.recipe),
+        archives=archives,
+        base=base,
+        files=locked_files(task.recipe),
+        packages=added.packages,
+    )
+
+
+def _suite(container: Container) -> str:
+    release = container.read("/usr/lib/os-release") or container.read("/etc/os-release") or b""
+    for line in release.decode("utf-8", "replace").splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip().strip("\"'")
+    raise SuiteUnclear("the base's os-release has no VERSION_CODENAME", hint="packages need a Debian base")

@@ -1,0 +1,57 @@
+"""Was exactly this released before? Then a request is answered by that release, and nothing is built."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy.orm import Session
+
+from builder.pipeline.evidence import BuildEvidence
+from builder.pipeline.services import Services
+from builder.planning.keys import build_key
+from builder.planning.lock import Lock
+from builder.recipes.catalogue import Catalogue
+from builder.recipes.model import Recipe
+from builder.recipes.reading import recipe_digest
+from builder.store import builds, releases
+from builder.store.schema import Build, Release
+
+
+def released_before(services: Services, build_key: str) -> Release | None:
+    """The newest release with a build key that the registry still holds. Raises what the registry client raises."""
+    with services.database.read() as session:
+        release = releases.of_key(session, build_key, services.settings.registry)
+    return release if release is not None and still_there(services, release) else None
+
+
+def answering_release(
+    session: Session, catalogue: Catalogue, recipe: Recipe, lock: Lock | None, registry: str, index_seconds: float
+) -> Release | None:
+    """The release that answers a request as it stands, without asking any archive.
+
+    With a lock, one of the same inputs. Without, one that was resolved while the archive's indexes still count as
+    current: to resolve again would give the same.
+    """
+    digest = recipe_digest(recipe)
+    if lock is not None:
+        return releases.of_key(session, build_key(digest, lock), registry)
+    release = builds.newest_release(session, digest, registry)
+    if release is None:
+        return None
+    build = session.get_one(Build, release.build_id)
+    if time.time() - build.created_at > index_seconds:
+        return None
+    made = BuildEvidence.model_validate(build.evidence["build"]).lock
+    if build_key(digest, made) != release.build_key:
+        return None  # another version of the builder made it
+    if made.base.recipe is not None:
+        base = builds.newest_release(session, catalogue.get(made.base.recipe).digest, registry)
+        if base is None or base.digest != made.base.image_digest:
+            return None
+    return release
+
+
+def still_there(services: Services, release: Release) -> bool:
+    """Whether the registry holds a released image. Raises what the registry client raises."""
+    reference = services.released(release.repository).at(release.digest)
+    return services.registry.manifests.find(reference) is not None

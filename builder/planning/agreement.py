@@ -1,0 +1,78 @@
+"""Does a lock belong to a recipe? It must have resolved what the recipe asks for, and hold the files it brings."""
+
+from __future__ import annotations
+
+import hashlib
+
+from builder.errors import Fault, Rejected
+from builder.planning.lock import Lock, LockedFile, Requested
+from builder.recipes.files import content_of
+from builder.recipes.model import Recipe
+
+
+class LockStale(Rejected):
+    """The recipe was changed after it was locked. A build never resolves in silence what a lock should have said."""
+
+    slug = "lock-stale"
+    title = "The lock does not belong to the recipe as it is now"
+    status = 409
+
+
+def requested(recipe: Recipe) -> Requested:
+    return Requested(base=recipe.spec.base, packages=tuple(recipe.spec.packages))
+
+
+def locked_files(recipe: Recipe) -> tuple[LockedFile, ...]:
+    """The recipe's files by digest; their sources are embedded."""
+    return tuple(
+        LockedFile(path=file.path, sha256=hashlib.sha256(content_of(file)).hexdigest()) for file in recipe.spec.files
+    )
+
+
+def refuse_stale(recipe: Recipe, lock: Lock) -> None:
+    """Raises LockStale with a fault for each thing that differs."""
+    faults = [*_base(recipe, lock), *_packages(recipe, lock), *_files(recipe, lock)]
+    if faults:
+        raise LockStale(
+            "lock: " + "; ".join(str(fault) for fault in faults[:3]),
+            errors=faults,
+            hint="`goldsmith recipe lock` renews it; `goldsmith recipe lock --keep` renews files alone; "
+            "`goldsmith build --update` builds without it",
+        )
+
+
+def _base(recipe: Recipe, lock: Lock) -> list[Fault]:
+    if recipe.spec.base == lock.requested.base:
+        return []
+    return [Fault(field="spec.base", message="the lock was made for another base")]
+
+
+def _packages(recipe: Recipe, lock: Lock) -> list[Fault]:
+    now, then = recipe.spec.packages, lock.requested.packages
+    new = [
+        Fault(field=f"spec.packages[{now.index(name)}]", message=f"the lock was made without {name!r}")
+        for name in sorted(set(now) - set(then))
+    ]
+    gone = [
+        Fault(field="spec.packages", message=f"the lock was made with {name!r}, which the recipe no longer asks for")
+        for name in sorted(set(then) - set(now))
+    ]
+    return new + gone
+
+
+def _files(recipe: Recipe, lock: Lock) -> list[Fault]:
+    now = {file.path: file.sha256 for file in locked_files(recipe)}
+    then = {file.path: file.sha256 for file in lock.files}
+    faults = []
+    for index, (path, sha256) in enumerate(now.items()):
+        if path not in then:
+            faults.append(Fault(field=f"spec.files[{index}]", message=f"the lock was made without {path}"))
+        elif then[path] != sha256:
+            faults.append(
+                Fault(
+                    field=f"spec.files[{index}]",
+                    message=f"{path} has sha256 {sha256[:12]}…; the lock says {then[path][:12]}…",
+                )
+            )
+    gone = [path for path in then if path not in now]
+    return faults + [Fault(field="spec.files", message=f"the lock was made with {path}") for path in gone]
