@@ -16,7 +16,7 @@ from docker.models.containers import Container as DockerContainer
 from builder.engine.container import Container
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, own_network
-from builder.errors import Rejected
+from builder.errors import Rejected, Unavailable
 
 CACHE_REPOSITORY = "goldsmith-cache"
 
@@ -27,12 +27,22 @@ _CAPABILITIES = [
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
+def cache_reference(key: str) -> str:
+    """What the engine calls the root that was imported under a key."""
+    return f"{CACHE_REPOSITORY}:{key}"
+
+
 Login = Callable[[str], tuple[str, str] | None]
 
 
 class BaseUnavailable(Rejected):
     slug = "base-unavailable"
     title = "The base image cannot be had"
+
+
+class BaseVanished(Unavailable):
+    slug = "base-vanished"
+    title = "The base image was removed from the engine before the build could use it"
 
 
 class CommandMissing(Rejected):
@@ -79,7 +89,7 @@ class Engine:
         """The image that was imported under a key before, or None."""
         with translated():
             try:
-                return str(self._client.images.get(f"{CACHE_REPOSITORY}:{key}").id)
+                return str(self._client.images.get(cache_reference(key)).id)
             except ImageNotFound:
                 return None
 
@@ -89,7 +99,7 @@ class Engine:
             # Chunks, not the file: for a file the SDK announces chunks and then sends none.
             chunks = iter(lambda: stream.read(1024 * 1024), b"")
             self._client.api.import_image_from_stream(chunks, repository=CACHE_REPOSITORY, tag=key)
-            return str(self._client.images.get(f"{CACHE_REPOSITORY}:{key}").id)
+            return str(self._client.images.get(cache_reference(key)).id)
 
     def pull(self, reference: str) -> str:
         """Pull an image by digest (`host/repository@sha256:…`) and answer its id. Raises BaseUnavailable."""
@@ -113,10 +123,34 @@ class Engine:
             except (ImageNotFound, NotFound):
                 return
 
+    def size(self, reference: str) -> int | None:
+        """An image's size in bytes, all its layers counted, or None if there is no such image."""
+        with translated():
+            try:
+                return int(self._client.images.get(reference).attrs["Size"])
+            except ImageNotFound:
+                return None
+
+    def remove_unused(self, reference: str) -> bool:
+        """Remove an image, or what is left of it; False if a container or another image needs it."""
+        with translated():
+            try:
+                self._client.images.remove(reference)
+            except NotFound:
+                return True
+            except APIError as error:
+                if error.status_code == 409:
+                    return False
+                raise
+            return True
+
     @contextmanager
     def build_container(self, image: str, build_id: str, environment: Mapping[str, str]) -> Iterator[Container]:
-        """A container to build in: no network, few capabilities, limits on everything. Removed in every case."""
-        with translated():
+        """A container to build in: no network, few capabilities, limits on everything. Removed in every case.
+
+        Raises BaseVanished.
+        """
+        with translated(), _needing(image):
             created = self._client.containers.create(
                 image,
                 entrypoint=_IDLE,
@@ -199,6 +233,16 @@ class Engine:
         finally:
             with translated(), suppress(NotFound):
                 _remove(self._client.containers.get(container_id))
+
+
+@contextmanager
+def _needing(image: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageNotFound as error:
+        raise BaseVanished(
+            f"the engine no longer has the base image {image}", hint="build again: it is then had anew"
+        ) from error
 
 
 def _remove(container: DockerContainer) -> None:
