@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from builder.pipeline.submission import RepositoryReserved, submit
+from builder.pipeline.submission import Asked, House, NetworkNotAllowed, RepositoryReserved, submit
 from builder.recipes.catalogue import Catalogue, RecipeUnknown
 from builder.recipes.document import RecipeInvalid
 from builder.recipes.model import File, Recipe
@@ -57,10 +57,16 @@ def catalogue(tmp_path: Path) -> Catalogue:
 REGISTRY = "registry.test"
 
 
-def taken_in(database: Database, catalogue: Catalogue, recipe: Recipe | str, origin: str = "catalogue") -> str:
+def taken_in(
+    database: Database,
+    catalogue: Catalogue,
+    recipe: Recipe | str,
+    origin: str = "catalogue",
+    network_steps: bool = True,
+) -> str:
     wanted = catalogue.get(recipe).recipe if isinstance(recipe, str) else recipe
     with database.write() as session:
-        return submit(session, catalogue, wanted, origin=origin, requester="ci", registry=REGISTRY).id
+        return submit(session, catalogue, House(REGISTRY, network_steps), Asked(wanted, origin, "ci")).id
 
 
 def shown(database: Database) -> list[tuple[str, str, str]]:
@@ -231,3 +237,34 @@ def test_a_file_where_an_image_keeps_nothing_is_refused(database: Database, cata
     with pytest.raises(RecipeInvalid) as refused:
         taken_in(database, catalogue, own.model_copy(update={"spec": own.spec.model_copy(update={"files": [file]})}))
     assert "spec.files[0].path: /tmp/x is never part of an image" in refused.value.detail
+
+
+NETWORKED = "  run: [[ldconfig], {shell: fetch, network: true}, {command: [a]}, {command: [b], network: true}]\n"
+
+
+def test_steps_with_a_network_are_taken_in_where_the_operator_allows_them(
+    database: Database, catalogue: Catalogue
+) -> None:
+    taken_in(database, catalogue, read_recipe(text("x", None) + NETWORKED))
+    assert shown(database) == [("x", "queued", "catalogue")]
+
+
+def test_steps_with_a_network_are_refused_by_name_where_the_operator_forbids_them(
+    database: Database, catalogue: Catalogue
+) -> None:
+    with pytest.raises(NetworkNotAllowed, match=r"spec\.run\[1\]\.network") as caught:
+        taken_in(database, catalogue, read_recipe(text("x", None) + NETWORKED), network_steps=False)
+    assert [fault.field for fault in caught.value.errors] == ["spec.run[1].network", "spec.run[3].network"]
+    assert "GOLDSMITH_NETWORK_STEPS" in (caught.value.hint or "")
+    assert count(database, Build) == 0
+    taken_in(database, catalogue, "debian", network_steps=False)
+
+
+def test_a_base_whose_steps_have_a_network_is_refused_with_all_that_stand_on_it(
+    database: Database, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    with (tmp_path / "recipes/debian.yaml").open("a") as file:
+        file.write(NETWORKED)
+    with pytest.raises(NetworkNotAllowed, match="recipe debian"):
+        taken_in(database, catalogue, "app", network_steps=False)
+    assert (count(database, Build), count(database, OutboxRow)) == (0, 0)
