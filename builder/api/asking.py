@@ -98,7 +98,8 @@ def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
             f"{recipe.metadata.name} has no lock, and resolving was refused",
             hint="`goldsmith recipe lock` makes one; its place is beside the recipe",
         )
-    return Asked(recipe, origin, requester, lock=lock, force=wanted.force)
+    update = wanted.lock_use is LockUse.UPDATE
+    return Asked(recipe, origin, requester, lock=lock, update=update, force=wanted.force)
 
 
 def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:

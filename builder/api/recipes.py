@@ -9,10 +9,18 @@ from fastapi import APIRouter, Request
 from builder.api.access import Caller
 from builder.api.problems import documented
 from builder.api.views import RecipePage, RecipeView
-from builder.errors import GoldsmithError
+from builder.errors import GoldsmithError, Rejected
+from builder.planning.lockfile import lock_data, read_lock_beside
 from builder.recipes.catalogue import Catalogue, Listed
 from builder.recipes.model import Recipe
 from builder.recipes.schema import recipe_schema
+
+
+class RecipeNotLocked(Rejected):
+    slug = "recipe-not-locked"
+    title = "The recipe has no lock"
+    status = 404
+
 
 router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
 
@@ -39,6 +47,15 @@ def get_schema(_: Caller) -> dict[str, Any]:
 def get_recipe(request: Request, name: str, _: Caller) -> dict[str, Any]:
     recipe: Recipe = request.app.state.catalogue.get(name).recipe
     return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+@router.get("/{name}/lock", summary="Read a recipe's lock", responses=documented(401, 404, 422))
+def get_lock(request: Request, name: str, _: Caller) -> dict[str, Any]:
+    listed: Listed = request.app.state.catalogue.get(name)
+    lock = read_lock_beside(listed.path)
+    if lock is None:
+        raise RecipeNotLocked(f"the recipe {name!r} has no lock", hint=f"`goldsmith recipe lock {name}` makes one")
+    return lock_data(lock)
 
 
 def _view(listed: Listed) -> RecipeView:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from builder.errors import Problem
-from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence
+from builder.pipeline.evidence import BuildEvidence, RebuildEvidence, ReleaseEvidence, ScanEvidence
+from builder.pipeline.reproduction import outcome
 from builder.store.schema import Build, LogLine, Release, Step
 from builder.store.states import Purpose
 
@@ -51,6 +52,45 @@ class ResultView(View):
     log_index: int | None = None
 
 
+class MatchedView(View):
+    """What of a rebuilt image is equal. A newer compressor changes the manifest and nothing else."""
+
+    manifest: bool
+    config: bool
+    diff_ids: bool
+    inventory: bool
+
+
+class DifferingPathView(View):
+    path: str = Field(examples=["/etc/motd"])
+    kinds: list[str] = Field(examples=[["content"]])
+    golden: str | None = Field(description="The sha256 of its content as it was released.")
+    rebuilt: str | None
+    package: str | None = Field(examples=["nginx 1.26.3-3+deb13u11"])
+
+
+class AttestationView(View):
+    identity: str
+    issuer: str
+    log_index: int
+    sandbox: bool
+    referrer: str = Field(description="The digest of the attestation's manifest beside the image.")
+
+
+class RebuildView(View):
+    """How a rebuilt image compares with the one that was released."""
+
+    rebuilt_digest: str
+    outcome: str = Field(examples=["bit for bit: sha256:" + "5c" * 32])
+    matched: MatchedView
+    paths: int
+    differences: list[DifferingPathView] = Field(description="The first 1000 of them.")
+    differences_total: int
+    offline: bool
+    materials_from: dict[str, int] = Field(examples=[{"the registry": 90}], description="Packages by source.")
+    attestation: AttestationView | None
+
+
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
     purpose: Purpose = Field(description="release: an image; lock: its lock alone; rebuild: proof that it reproduces.")
@@ -68,7 +108,8 @@ class BuildView(View):
     finished_at: datetime | None
     steps: list[StepView]
     result: ResultView
-    problem: Problem | None = Field(description="Why the build ended without a release.")
+    rebuild: RebuildView | None = Field(description="Of a rebuild: how it compares.")
+    problem: Problem | None = Field(description="Why the build ended without what it was for.")
 
 
 class BuildPage(View):
@@ -149,6 +190,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         finished_at=moment(build.finished_at),
         steps=[step_view(step) for step in steps],
         result=result_view(build.evidence, registry),
+        rebuild=rebuild_view(build.evidence),
         problem=Problem.model_validate(build.problem) if build.problem else None,
     )
 
@@ -182,6 +224,26 @@ def image_view(release: Release, evidence: dict[str, Any], registry: str) -> Ima
         released_at=instant(release.released_at),
         result=result_view(evidence, registry),
         links={part: f"{path}/{part}" for part in ("provenance", "sbom", "scan", "inventory", "record")},
+    )
+
+
+def rebuild_view(evidence: dict[str, Any]) -> RebuildView | None:
+    if "rebuild" not in evidence:
+        return None
+    found = RebuildEvidence.model_validate(evidence["rebuild"])
+    matched = found.matched
+    return RebuildView(
+        rebuilt_digest=found.rebuilt_digest,
+        outcome=outcome(found),
+        matched=MatchedView(
+            manifest=matched.manifest, config=matched.config, diff_ids=matched.config, inventory=matched.inventory
+        ),
+        paths=found.paths,
+        differences=[DifferingPathView.model_validate(one.model_dump()) for one in found.differences],
+        differences_total=found.differences_total,
+        offline=found.offline,
+        materials_from=found.sources,
+        attestation=AttestationView.model_validate(found.attestation.model_dump()) if found.attestation else None,
     )
 
 

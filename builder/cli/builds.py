@@ -13,6 +13,11 @@ from builder.cli.invocation import Json, invocation_of
 if TYPE_CHECKING:
     from builder.client.models import Build, LogLine
 
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the build to its end.")]
 BuildId = Annotated[str, typer.Argument(metavar="BUILD", help="The build's id.", show_default=False)]
 
 
@@ -23,32 +28,43 @@ def add_to(app: typer.Typer) -> None:
 
 def build(
     context: typer.Context,
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
-    ],
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the build to its end.")] = True,
+    recipe: RecipeArgument,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse to resolve: without a lock nothing is built.")
+    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Resolve anew, whatever the lock says.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build although the same was released before.")] = False,
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
-    """Build a golden image and follow it until it is released."""
+    """Build a golden image and follow it until it is released.
+
+    A lock beside the recipe is used exactly. What was released before from the same inputs is not built again.
+    """
     from builder.cli.following import follow_shown
     from builder.cli.output import print_json, say
     from builder.cli.summary import print_outcome
 
-    wanted = _wanted(recipe)
+    if locked and update:
+        raise typer.BadParameter("give one of --locked and --update")
+    use = "require" if locked else "update" if update else "prefer"
+    wanted = wanted_recipe(recipe)
+    lock = None if update else _lock_beside(recipe)
     with invocation_of(context).client() as client:
-        submitted = client.submit(wanted)
-        if not wait:
-            if json:
-                print_json(_as_data(submitted))
-            else:
-                say(f"{submitted.recipe}: build {submitted.id} is {submitted.state}")
-                say(f"`goldsmith logs --follow {submitted.id}` follows it")
+        submitted = client.submit(wanted, lock=lock, lock_use=use, force=force)
+        if submitted.ended:
+            ended = submitted
+        elif not wait:
+            print_asked(submitted, json=json)
             return
-        ended = follow_shown(client, submitted, machine=json)
+        else:
+            ended = follow_shown(client, submitted, machine=json)
     if json:
-        print_json(_as_data(ended))
+        print_json(as_data(ended))
     else:
+        before = submitted.id if submitted.ended else ended.unchanged_since
+        if before:
+            say(f"{ended.recipe}: the same inputs were released before, by build {before}; --force builds anew")
         print_outcome(ended)
     if not ended.released:
         raise typer.Exit(exits.REFUSED)
@@ -67,7 +83,7 @@ def list_builds(
     with invocation_of(context).client() as client:
         found = client.builds(recipe=recipe, state=state, limit=limit)
     if json:
-        print_json({"builds": [_as_data(one) for one in found]})
+        print_json({"builds": [as_data(one) for one in found]})
     elif not found:
         say("there are no such builds")
     else:
@@ -95,7 +111,7 @@ def show(context: typer.Context, build_id: BuildId, json: Json = False) -> None:
     with invocation_of(context).client() as client:
         found = client.build(build_id)
     if json:
-        print_json(_as_data(found))
+        print_json(as_data(found))
     else:
         print_build(found)
 
@@ -133,21 +149,47 @@ def cancel(context: typer.Context, build_id: BuildId, json: Json = False) -> Non
     with invocation_of(context).client() as client:
         found = client.cancel(build_id)
     if json:
-        print_json(_as_data(found))
+        print_json(as_data(found))
     elif found.ended:
         say(f"build {found.id} is {found.state}")
     else:
         say(f"build {found.id} is {found.state}; it has been asked to end, which takes seconds")
 
 
-def _wanted(recipe: str) -> str | dict[str, Any]:
+def print_asked(submitted: Build, *, json: bool) -> None:
+    """For whoever does not wait."""
+    from builder.cli.output import print_json, say
+
+    if json:
+        print_json(as_data(submitted))
+    else:
+        say(f"{submitted.recipe}: build {submitted.id} is {submitted.state}")
+        say(f"`goldsmith logs --follow {submitted.id}` follows it")
+
+
+def is_file(recipe: str) -> bool:
     """A path is what looks like one; everything else is a name."""
-    if not (recipe.endswith((".yaml", ".yml")) or "/" in recipe):
+    return recipe.endswith((".yaml", ".yml")) or "/" in recipe
+
+
+def wanted_recipe(recipe: str) -> str | dict[str, Any]:
+    """A name as it is, a file as the whole recipe with its files embedded."""
+    if not is_file(recipe):
         return recipe
     from builder.recipes.catalogue import read_recipe_file
 
     read = read_recipe_file(Path(recipe))
     return read.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _lock_beside(recipe: str) -> dict[str, Any] | None:
+    """Of a file; of a name the service has it."""
+    if not is_file(recipe):
+        return None
+    from builder.planning.lockfile import lock_data, read_lock_beside
+
+    lock = read_lock_beside(Path(recipe))
+    return lock_data(lock) if lock else None
 
 
 def _print_line(line: LogLine, *, json: bool) -> None:
@@ -159,7 +201,7 @@ def _print_line(line: LogLine, *, json: bool) -> None:
         say(styled(f"{line.step:<13}", "dim"), line.text)
 
 
-def _as_data(build: Build) -> dict[str, Any]:
+def as_data(build: Build) -> dict[str, Any]:
     return build.model_dump(mode="json", by_alias=True)
 
 

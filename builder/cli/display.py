@@ -19,7 +19,7 @@ from builder.client.models import Build, LogLine, Step
 _TAIL = 8
 _WAITING = {
     "waiting": "waits for its base",
-    "queued": "waits for a build worker",
+    "queued": "waits for a worker",
     "built": "waits for the scanner",
     "scanned": "waits for the release worker",
 }

@@ -32,6 +32,18 @@ def follow_shown(client: Client, build: Build, *, machine: bool) -> Build:
         raise typer.Exit(exits.INTERRUPTED) from None
 
 
+class _ErrorDisplay(PlainDisplay):
+    """For commands whose standard output is a document: what goes on is told beside it."""
+
+    def note(self, text: str) -> None:
+        complain(text)
+
+
+def follow_quietly(client: Client, build: Build) -> Build:
+    """Follow a build to its end, telling of it on standard error."""
+    return follow(client, build, _ErrorDisplay())
+
+
 def follow(client: Client, build: Build, display: Display, *, given_up: Callable[[], bool] = lambda: False) -> Build:
     """The build as it ended. With `given_up`, which is asked now and then, perhaps as it was before that."""
     display.begin(build)

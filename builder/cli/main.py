@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import admin, builds, exits, provenance, recipes
+from builder.cli import admin, builds, exits, locks, provenance, rebuilds, recipes
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
 
@@ -57,9 +57,11 @@ def root(
     context.obj = Invocation(url or None, key or None, config)
 
 
+locks.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 builds.add_to(app)
+rebuilds.add_to(app)
 recipes.add_to(app)
 provenance.add_to(app)
 

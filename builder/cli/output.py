@@ -13,6 +13,8 @@ from rich.text import Text
 
 _STYLES = {
     "released": "green",
+    "locked": "green",
+    "reproduced": "green",
     "done": "green",
     "failed": "red",
     "lost": "red",

@@ -55,9 +55,33 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def submit(self, recipe: str | dict[str, Any]) -> Build:
-        """Ask for a build of a recipe by its name, or of a whole recipe."""
-        return self._json(Build, "POST", "/v1/builds", json={"recipe": recipe})
+    def submit(
+        self,
+        recipe: str | dict[str, Any],
+        *,
+        lock: dict[str, Any] | None = None,
+        lock_use: str = "prefer",
+        force: bool = False,
+    ) -> Build:
+        """Ask for a build of a recipe by its name, or of a whole recipe. One that has ended was released before."""
+        asked: dict[str, Any] = {"recipe": recipe, "lockUse": lock_use, "force": force}
+        return self._json(Build, "POST", "/v1/builds", json=asked | ({"lock": lock} if lock is not None else {}))
+
+    def submit_lock(self, recipe: str | dict[str, Any]) -> Build:
+        """Ask for a recipe's lock."""
+        return self._json(Build, "POST", "/v1/locks", json={"recipe": recipe})
+
+    def submit_rebuild(self, digest: str, *, offline: bool) -> Build:
+        """Ask for a released image to be rebuilt and compared."""
+        return self._json(Build, "POST", f"/v1/images/{_part(digest)}/rebuilds", json={"offline": offline})
+
+    def lock(self, build_id: str) -> bytes:
+        """The lock that a build made or used, as JSON."""
+        return self._content(f"/v1/builds/{_part(build_id)}/lock")
+
+    def recipe_lock(self, name: str) -> bytes:
+        """The lock of a recipe of the catalogue, as JSON."""
+        return self._content(f"/v1/recipes/{_part(name)}/lock")
 
     def builds(self, *, recipe: str | None = None, state: str | None = None, limit: int = 20) -> list[Build]:
         """The newest builds, newest first; pages are joined up to `limit`."""

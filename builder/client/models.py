@@ -47,19 +47,50 @@ class Result(Answer):
     log_index: int | None = None
 
 
+class Attestation(Answer):
+    identity: str
+    issuer: str
+    log_index: int
+    sandbox: bool
+    referrer: str
+
+
+class DifferingPath(Answer):
+    path: str
+    kinds: tuple[str, ...]
+    package: str | None = None
+
+
+class Rebuild(Answer):
+    """How a rebuilt image compares with the one that was released. `materials_from` counts packages by source."""
+
+    rebuilt_digest: str
+    outcome: str
+    offline: bool
+    materials_from: dict[str, int] = {}
+    differences: tuple[DifferingPath, ...] = ()
+    differences_total: int = 0
+    attestation: Attestation | None = None
+
+
 class Build(Answer):
     id: str
+    purpose: str = "release"
     state: str
     recipe: str
     recipe_digest: str
     requester: str
     attempt: int
+    locked: bool = False
+    subject: str | None = None
+    unchanged_since: str | None = None
     waits_for: str | None = None
     cancel_requested: bool = False
     created_at: datetime
     finished_at: datetime | None = None
     steps: tuple[Step, ...] = ()
     result: Result = Result()
+    rebuild: Rebuild | None = None
     problem: Problem | None = None
 
     @property
@@ -67,8 +98,13 @@ class Build(Answer):
         return self.state == "released"
 
     @property
+    def succeeded(self) -> bool:
+        """It ended as its purpose wants it."""
+        return self.state in ("released", "locked", "reproduced")
+
+    @property
     def ended(self) -> bool:
-        return self.state in ("released", "failed", "cancelled")
+        return self.succeeded or self.state in ("failed", "cancelled")
 
 
 class BuildPage(Answer):

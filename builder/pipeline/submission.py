@@ -36,13 +36,15 @@ class NetworkNotAllowed(Rejected):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller wants. `lock` is to be used exactly; `force` builds what was released before once more."""
+    """What a caller wants. `lock` is to be used exactly; `update` leaves the locks of bases aside too; `force` builds
+    what was released before once more."""
 
     recipe: Recipe
     origin: str
     requester: str
     lock: Lock | None = None
     purpose: Purpose = Purpose.RELEASE
+    update: bool = False
     force: bool = False
 
 
@@ -59,7 +61,7 @@ def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -
 
     Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved or NetworkNotAllowed.
     """
-    if asked.origin == "request":
+    if asked.origin == "request" and asked.purpose is Purpose.RELEASE:
         _refuse_reserved(catalogue, asked.recipe)
     return _Submitting(session, catalogue, house).submit(asked, ())
 
@@ -151,20 +153,19 @@ class _Submitting:
 
     def _base_build(self, listed: Listed, asked: Asked, path: tuple[str, ...]) -> str | None:
         """The build to wait for, or None when the base has been released here."""
-        if self._base_released(listed, asked.lock):
+        own = None if asked.update else read_lock_beside(listed.path)
+        if self._base_released(listed, asked.lock, own):
             return None
         running = builds.running_build_of(self.session, listed.digest)
         if running is not None:
             return running.id
-        base = Asked(listed.recipe, "base", asked.requester, lock=read_lock_beside(listed.path))
-        return self.submit(base, path).id
+        return self.submit(Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update), path).id
 
-    def _base_released(self, listed: Listed, lock: Lock | None) -> bool:
-        """As the lock names it; without one, as the base's recipe and its own lock are now."""
+    def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:
+        """As the lock names it; without one, as the base's recipe and its `own` lock are now."""
         registry = self.house.registry
         if lock is not None and lock.base.image_digest is not None:
             return releases.of_image(self.session, lock.base.image_digest, registry) is not None
-        own = read_lock_beside(listed.path)
         if own is not None:
             return releases.of_key(self.session, build_key(listed.digest, own), registry) is not None
         return builds.newest_release(self.session, listed.digest, registry) is not None

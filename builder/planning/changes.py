@@ -57,7 +57,7 @@ def changes_between(before: Lock, after: Lock) -> LockChanges:
             new[name, architecture].version if (name, architecture) in new else None,
         )
         for name, architecture in sorted(old.keys() | new.keys())
-        if _sha256(old.get((name, architecture))) != _sha256(new.get((name, architecture)))
+        if _identity(old.get((name, architecture))) != _identity(new.get((name, architecture)))
     )
     old_files, new_files = ({file.path: file.sha256 for file in lock.files} for lock in (before, after))
     return LockChanges(
@@ -76,5 +76,5 @@ def _by_name(lock: Lock) -> dict[tuple[str, str], LockedPackage]:
     return {(package.name, package.architecture): package for package in lock.all_packages}
 
 
-def _sha256(package: LockedPackage | None) -> str | None:
-    return package.sha256 if package else None
+def _identity(package: LockedPackage | None) -> tuple[str, str] | None:
+    return (package.version, package.sha256) if package else None
