@@ -8,8 +8,10 @@ from typing import Any
 from builder.engine.trial import TestResult
 from builder.image.layer import Compression
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence, StagedImage, kept
-from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage
+from builder.planning.keys import build_key
+from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage, Requested
 from builder.policy.gate import Verdict
+from builder.recipes.model import Base, DebianBase
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
 
 DAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -23,10 +25,17 @@ def package(name: str, version: str = "1:2.0-1+b1") -> LockedPackage:
     return LockedPackage(name=name, version=version, architecture="amd64", size=9, sha256="e" * 64)
 
 
-def lock(image: str | None = None) -> Lock:
+def lock(image: str | None = None, recipe: str | None = None) -> Lock:
+    """On bootstrapped Debian; or on an image, given by reference, or by digest if it is a recipe's."""
+    if image is None:
+        base = LockedBase(suite="trixie", architecture="amd64", packages=(package("libc6"),))
+        asked = Base(debian=DebianBase(suite="trixie"))
+    else:
+        base = LockedBase(suite="trixie", architecture="amd64", image=image, recipe=recipe)
+        asked = Base(recipe=recipe) if recipe else Base(image=image)
     return Lock(
-        recipe_digest=digest("1"),
-        base=LockedBase(suite="trixie", architecture="amd64", packages=(package("libc6"),), image=image),
+        requested=Requested(base=asked, packages=("nginx-light",)),
+        base=base,
         packages=(package("nginx-light"),),
         archives=(LockedArchive(suite="trixie", label="Debian", release_sha256="f" * 64, date="Sat, 21 Nov"),),
         files=(LockedFile(path="/etc/motd", sha256="d" * 64),),
@@ -35,9 +44,14 @@ def lock(image: str | None = None) -> Lock:
     )
 
 
-def build_evidence(image: str = digest("a"), base: str | None = None) -> BuildEvidence:
+def build_evidence(image: str = digest("a"), used: Lock | None = None, *, given: bool = False) -> BuildEvidence:
+    used = used or lock()
     return BuildEvidence(
-        lock=lock(base),
+        lock=used,
+        lock_digest=used.digest,
+        lock_given=given,
+        build_key=build_key(digest("1"), used),
+        materials_digest=digest("7"),
         image=StagedImage(
             manifest_digest=image, manifest_size=500, config_digest=digest("2"), layers=(digest("3"),),
             diff_ids=(digest("4"),), compression=Compression(), compressed_size=1234, inventory_digest=digest("5"),

@@ -77,7 +77,8 @@ def base_of(directory: Path, image: Composed, *, foreign: bool = False, **change
     with open_inventory(image.inventory.path) as (_, records):
         entries = tuple(record.entry for record in records)
     digest = image.manifest_digest
-    return Base(str(repository.at(digest)), repository, digest, image.manifest, config, entries, foreign)
+    origin = str(repository.at(digest)) if foreign else None
+    return Base(repository, digest, image.manifest, config, entries, origin)
 
 
 ROOT = {"etc/motd": b"hello\n", "var/lib/dpkg/status": STATUS}

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from builder.pipeline.evidence import kept
 from builder.pipeline.provenance import BUILD_TYPE, provenance
+from builder.planning.lock import Lock
 from builder.signing.statement import SLSA_PROVENANCE, Subject
 from builder.store.schema import Build, Step
-from tests.unit.evidence import build_evidence, digest, scan_evidence
+from tests.unit.evidence import build_evidence, digest, lock, scan_evidence
 
 BUILDER = "https://goldsmith.example/builder/1"
 RECIPE = {"apiVersion": "goldsmith/v1", "kind": "Image", "metadata": {"name": "web"}}
@@ -27,19 +28,19 @@ STEPS = [
 ]
 
 
-def build(base: str | None = None) -> Build:
+def build(used: Lock | None = None) -> Build:
     return Build(
         id="0" * 26,
         recipe=json.dumps(RECIPE),
         recipe_digest=digest("1"),
         requester="ci",
         attempt=2,
-        evidence={"build": kept(build_evidence(base=base)), "scan": kept(scan_evidence())},
+        evidence={"build": kept(build_evidence(used=used)), "scan": kept(scan_evidence())},
     )
 
 
-def predicate(base: str | None = None) -> dict[str, Any]:
-    return provenance(build(base), STEPS, BUILDER).predicate()
+def predicate(used: Lock | None = None) -> dict[str, Any]:
+    return provenance(build(used), STEPS, BUILDER).predicate()
 
 
 def test_the_official_models_read_the_whole_statement() -> None:
@@ -59,6 +60,7 @@ def test_it_says_what_was_asked_by_whom_and_who_built_it_when() -> None:
     assert definition["buildType"] == BUILD_TYPE
     assert definition["externalParameters"] == {"recipe": RECIPE, "recipeDigest": digest("1")}
     assert definition["internalParameters"]["requester"] == "ci"
+    assert definition["internalParameters"]["lockGiven"] is False
     assert definition["internalParameters"]["sourceDateEpoch"] == 1_700_000_000
     assert not set(definition["externalParameters"]) & set(definition["internalParameters"])
     assert details["builder"]["id"] == BUILDER
@@ -75,26 +77,42 @@ def test_without_steps_it_makes_up_no_times() -> None:
     assert set(details["metadata"]) == {"invocationId"}
 
 
+def dependencies(used: Lock) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = predicate(used)["buildDefinition"]["resolvedDependencies"]
+    return found
+
+
 def test_every_input_is_named_by_digest() -> None:
-    base = "127.0.0.1:5000/golden/debian@" + digest("9")
-    found = predicate(base)["buildDefinition"]["resolvedDependencies"]
+    found = dependencies(lock())
     assert [(one["name"], one["digest"]) for one in found] == [
-        ("base", {"sha256": "9" * 64}),
+        ("lock", {"sha256": lock().digest.removeprefix("sha256:")}),
         ("libc6", {"sha256": "e" * 64}),
         ("nginx-light", {"sha256": "e" * 64}),
         ("/etc/motd", {"sha256": "d" * 64}),
     ]
-    oci = PackageURL.from_string(found[0]["uri"])
-    assert (oci.type, oci.name, oci.version) == ("oci", "debian", digest("9"))
-    assert oci.qualifiers == {"repository_url": "127.0.0.1:5000/golden/debian"}
     deb = PackageURL.from_string(found[2]["uri"])
     assert (deb.type, deb.namespace, deb.name, deb.version) == ("deb", "debian", "nginx-light", "1:2.0-1+b1")
+
+
+def test_a_base_from_elsewhere_is_named_by_digest_and_place() -> None:
+    base = dependencies(lock("127.0.0.1:5000/golden/debian@" + digest("9")))[1]
+    assert (base["name"], base["digest"]) == ("base", {"sha256": "9" * 64})
+    oci = PackageURL.from_string(base["uri"])
+    assert (oci.type, oci.name, oci.version) == ("oci", "debian", digest("9"))
+    assert oci.qualifiers == {"repository_url": "127.0.0.1:5000/golden/debian"}
+
+
+def test_a_base_of_ours_is_named_by_digest_and_recipe_for_it_is_the_same_in_any_registry() -> None:
+    base = dependencies(lock(digest("9"), "debian"))[1]
+    assert (base["name"], base["digest"]) == ("base", {"sha256": "9" * 64})
+    oci = PackageURL.from_string(base["uri"])
+    assert (oci.type, oci.name, oci.version, oci.qualifiers) == ("oci", "debian", digest("9"), {})
 
 
 def test_what_came_of_it_beside_the_image_is_named_by_digest() -> None:
     found = {one["name"]: one for one in predicate()["runDetails"]["byproducts"]}
     assert {name: one["digest"]["sha256"][0] for name, one in found.items()} == {
-        "inventory": "5", "sbom-cyclonedx": "b", "sbom-spdx": "c", "scan": "9",
+        "inventory": "5", "materials": "7", "sbom-cyclonedx": "b", "sbom-spdx": "c", "scan": "9",
     }  # fmt: skip
     assert found["inventory"]["annotations"] == {"merkleRoot": "6" * 64, "paths": 7}
     assert found["scan"]["annotations"]["gate"] == "passed"

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from sqlalchemy import select
 
 from builder.errors import Cancelled, Problem
 from builder.store import builds
 from builder.store.builds import AlreadyFinal, Claim, LeaseLost, Submission
 from builder.store.database import Database
 from builder.store.schema import OutboxRow
-from builder.store.states import STAGES, Stage, State, TransitionRefused, check_transition
+from builder.store.states import BUILD, PATHS, STAGES, Purpose, Stage, State, TransitionRefused, check_transition
 
 # Written out a second time, on purpose.
 ALLOWED = {
     "waiting": "queued failed cancelled",
-    "queued": "building failed cancelled",
-    "building": "built queued failed cancelled",
+    "queued": "building resolving rebuilding failed cancelled",
+    "building": "built queued released failed cancelled",
     "built": "scanning failed cancelled",
     "scanning": "scanned built failed cancelled",
     "scanned": "releasing failed cancelled",
     "releasing": "released scanned failed cancelled",
     "released": "",
+    "resolving": "locked queued failed cancelled",
+    "locked": "",
+    "rebuilding": "reproduced queued failed cancelled",
+    "reproduced": "",
     "failed": "",
     "cancelled": "",
 }
-SUBMISSION = Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")
+# The ways that a build of each purpose can go when nothing goes wrong; a release also straight from building.
+WAYS = {
+    Purpose.RELEASE: "queued building built scanning scanned releasing released",
+    Purpose.LOCK: "queued resolving locked",
+    Purpose.REBUILD: "queued rebuilding reproduced",
+}
+ENDS = "failed cancelled"
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
@@ -41,50 +52,63 @@ def test_a_transition_is_in_the_table_or_refused(before: State, after: State) ->
             check_transition(before, after)
 
 
-def test_three_states_are_final_and_nothing_leaves_them() -> None:
-    assert {state for state in State if state.final} == {State.RELEASED, State.FAILED, State.CANCELLED}
+def test_five_states_are_final_and_nothing_leaves_them() -> None:
+    final = {State.RELEASED, State.LOCKED, State.REPRODUCED, State.FAILED, State.CANCELLED}
+    assert {state for state in State if state.final} == final
     assert all(not ALLOWED[state] for state in State if state.final)
 
 
-def test_each_stage_begins_where_the_one_before_it_ends() -> None:
-    assert [(stage.ready, stage.done) for stage in STAGES] == [
-        (State.QUEUED, State.BUILT), (State.BUILT, State.SCANNED), (State.SCANNED, State.RELEASED),
-    ]  # fmt: skip
+@pytest.mark.parametrize("purpose", Purpose)
+def test_each_stage_begins_where_the_one_before_it_ends(purpose: Purpose) -> None:
+    way = [state for stage in PATHS[purpose] for state in (stage.ready, stage.running, stage.done)]
+    repeated = [before for before, after in pairwise(way) if before == after]
+    assert repeated == [stage.ready for stage in PATHS[purpose][1:]]
+    assert list(dict.fromkeys(way)) == WAYS[purpose].split()
+
+
+def test_every_stage_is_of_one_purpose_and_has_a_queue_and_a_running_state_of_its_own() -> None:
+    assert sorted(stage.queue for path in PATHS.values() for stage in path) == sorted(s.queue for s in STAGES)
+    assert len({stage.queue for stage in STAGES}) == len({stage.running for stage in STAGES}) == len(STAGES)
 
 
 class Life(RuleBasedStateMachine):
     """One build, claimed, renewed, completed, lost, cancelled and failed in any order, by holders old and new."""
 
     claims = Bundle("claims")
+    purpose: Purpose
 
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(purpose=st.sampled_from(Purpose))
+    def submit(self, purpose: Purpose) -> None:
+        self.purpose = purpose
         self.database = Database("sqlite://")
         self.database.migrate()
+        submission = Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci", purpose=purpose)
         with self.database.write() as session:
-            self.id = builds.submit(session, SUBMISSION).id
+            self.id = builds.submit(session, submission).id
         self.states = [State.QUEUED]
         self.holder: Claim | None = None
         self.token = 0
-        self.ready_entered = 1
+        self.due = [PATHS[purpose][0].queue]
 
     def teardown(self) -> None:
-        self.database.close()
+        if hasattr(self, "database"):
+            self.database.close()
 
     def _state(self) -> State:
         return self.states[-1]
 
     def _went(self, state: State) -> None:
         assert state in ALLOWED[self._state()].split()
+        assert state in f"{WAYS[self.purpose]} {ENDS}".split(), "no build goes another purpose's way"
         self.states.append(state)
         self.holder = None
-        self.ready_entered += state in {stage.ready for stage in STAGES}
+        self.due += [stage.queue for stage in PATHS[self.purpose] if stage.ready is state]
 
     @rule(target=claims, stage=st.sampled_from(STAGES))
     def claim(self, stage: Stage) -> object:
         with self.database.write() as session:
             claim = builds.claim(session, self.id, stage, "w", 60)
-        assert (claim is not None) == (self._state() is stage.ready)
+        assert (claim is not None) == (stage in PATHS[self.purpose] and self._state() is stage.ready)
         if claim is None:
             return multiple()
         self._went(stage.running)
@@ -110,6 +134,14 @@ class Life(RuleBasedStateMachine):
                     builds.complete(session, claim)
                 return
         self._went(claim.stage.done)
+
+    @rule(claim=claims)
+    def find_it_released_before(self, claim: Claim) -> None:
+        if claim != self.holder or claim.stage is not BUILD:
+            return
+        with self.database.write() as session:
+            builds.complete(session, claim, unchanged={"build_id": "0" * 26})
+        self._went(State.RELEASED)
 
     @rule()
     def lose_the_worker(self) -> None:
@@ -158,9 +190,9 @@ class Life(RuleBasedStateMachine):
             assert (build.finished_at is not None) == self._state().final
             assert build.token >= self.token
             self.token = build.token
-            messages = session.query(OutboxRow).count()
-        assert messages == self.ready_entered, "one message for each time that a stage is due"
+            messages = list(session.scalars(select(OutboxRow.queue).order_by(OutboxRow.id)))
+        assert messages == self.due, "one message for each time that a stage is due, to its own queue"
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLife.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
