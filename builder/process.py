@@ -160,7 +160,7 @@ def _pump(
             if should_stop is not None and should_stop():
                 raise Cancelled(f"{name} was stopped because the build was cancelled")
             if not selector.get_map():
-                time.sleep(0.01)
+                time.sleep(0.001)
                 continue
             for key, _ in selector.select(_POLL_SECONDS):
                 if key.data == "stdin":
