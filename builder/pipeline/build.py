@@ -22,7 +22,8 @@ from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.resolving import Resolution, resolve
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import remove_leftovers, spool_of, take_back
+from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of, take_back
+from builder.pipeline.submission import refuse_forbidden_network
 from builder.pipeline.unchanged import released_before
 from builder.planning.agreement import refuse_stale
 from builder.planning.keys import build_key
@@ -40,13 +41,18 @@ class BuildStage:
         self._services = services
 
     def work(self, task: Task) -> dict[str, Any]:
+        with caches_within_limits(self._services):
+            return self._work(task)
+
+    def _work(self, task: Task) -> dict[str, Any]:
         services = self._services
         deadline = time.monotonic() + services.settings.build_seconds
         remove_leftovers(services, task.build.id)
+        refuse_forbidden_network(services, task.recipe)
         with spool_of(services, task.build.id) as spool:
             resolution = self._locked(task, spool)
             key = build_key(task.build.recipe_digest, resolution.lock)
-            if not task.build.options.get("force"):
+            if task.recipe.spec.hermetic and not task.build.options.get("force"):
                 before = released_before(services, key)
                 if before is not None:
                     with task.journal.step("unchanged") as step:
@@ -130,11 +136,11 @@ class BuildStage:
         return attach_materials(services.registry, target, manifest).digest
 
     def _test(self, task: Task, digest: str, deadline: float, log: Callable[[str], None]) -> list[TestResult]:
-        engine, spec = self._services.engine, task.recipe.spec
+        services, engine, spec = self._services, self._services.engine, task.recipe.spec
         if not spec.tests:
             return []
-        reference = str(self._services.staging(spec.publish.repository).at(digest))
-        image = engine.pull(reference)
+        reference = str(services.staging(spec.publish.repository).at(digest))
+        image = services.bases.pull(reference)
         try:
             return run_tests(
                 engine, image, task.build.id, spec.tests, check=task.watch.check, deadline=deadline, on_line=log

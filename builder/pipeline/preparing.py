@@ -60,9 +60,9 @@ def prepare(
     with task.journal.step("base") as step:
         if base is not None:
             step.summary = base.reference
-            return Prepared(services.engine.pull(base.reference), base, lock)
+            return Prepared(services.bases.pull(base.reference), base, lock)
         key = task.build.id if fresh else _bootstrap_key(lock)
-        image = services.engine.cached(key)
+        image = services.bases.cached(key)
         made = "bootstrapped before"
         if image is None:
             tar = spool / "base.tar"
@@ -77,7 +77,7 @@ def prepare(
                 on_line=step.log,
                 should_stop=task.watch.should_stop,
             )
-            image = services.engine.import_root(tar, key)
+            image = services.bases.import_root(tar, key)
             tar.unlink()
             made = "bootstrapped"
         step.summary = f"{lock.base.suite}, {made} from {len(lock.base.packages)} packages"

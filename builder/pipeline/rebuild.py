@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from builder.engine.docker import CACHE_REPOSITORY
+from builder.engine.docker import cache_reference
 from builder.errors import Fault, Rejected, SettingsInvalid
 from builder.image.documents import EMPTY, MANIFEST, Descriptor, Manifest, parse_manifest
 from builder.image.inventory import MEDIA_TYPE as INVENTORY
@@ -28,7 +28,8 @@ from builder.pipeline.restoring import restored_base
 from builder.pipeline.services import Services
 from builder.pipeline.signed import NotRebuildable, SignedRecord, signed_record
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import remove_leftovers, spool_of, take_back
+from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of, take_back
+from builder.pipeline.submission import refuse_forbidden_network
 from builder.planning.agreement import refuse_stale
 from builder.planning.mirrored import MirrorSource
 from builder.planning.supply import Source, Supply
@@ -54,6 +55,10 @@ class RebuildStage:
         self._services = services
 
     def work(self, task: Task) -> dict[str, Any]:
+        with caches_within_limits(self._services):
+            return self._work(task)
+
+    def _work(self, task: Task) -> dict[str, Any]:
         services, started = self._services, datetime.now(UTC)
         remove_leftovers(services, task.build.id)
         digest = task.build.subject
@@ -65,6 +70,7 @@ class RebuildStage:
             step.summary = f"provenance signed by {record.identity}"
         # From here on the recipe is the signed one.
         task = replace(task, recipe=record.recipe)
+        refuse_forbidden_network(services, task.recipe)
         with spool_of(services, task.build.id) as spool:
             materials = self._materials(task, repository, record)
             supply = self._supply(task, repository)
@@ -116,7 +122,7 @@ class RebuildStage:
                 return assemble(services, task, prepared, spool, deadline)
             finally:
                 if base is None:
-                    services.engine.forget(f"{CACHE_REPOSITORY}:{task.build.id}")
+                    services.engine.forget(cache_reference(task.build.id))
 
     def _compare(
         self,

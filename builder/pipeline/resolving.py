@@ -14,7 +14,7 @@ from builder.pipeline.base import Base, newest_base
 from builder.pipeline.evidence import kept
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import remove_leftovers, spool_of
+from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of
 from builder.planning.agreement import locked_files, requested
 from builder.planning.apt import AptArchive, Resolved
 from builder.planning.lock import Lock, LockedArchive, LockedBase
@@ -42,7 +42,7 @@ class ResolveStage:
 
     def work(self, task: Task) -> dict[str, Any]:
         remove_leftovers(self._services, task.build.id)
-        with spool_of(self._services, task.build.id) as spool:
+        with caches_within_limits(self._services), spool_of(self._services, task.build.id) as spool:
             return {"lock": kept(resolve(self._services, task, spool).lock)}
 
     def clean_up(self, build_id: str) -> None:
@@ -78,7 +78,7 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
         resolved, suite = Resolved((), 0), ""
         archives: tuple[LockedArchive, ...] = ()
         if spec.packages:
-            image = services.engine.pull(base.reference)
+            image = services.bases.pull(base.reference)
             with services.engine.build_container(image, task.build.id, {}) as container:
                 status = container.read("/var/lib/dpkg/status") or b""
                 suite = _suite(container)

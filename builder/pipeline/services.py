@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
+from builder.engine.bases import BaseImages
 from builder.engine.docker import Engine, Limits
 from builder.errors import SettingsInvalid
 from builder.planning.debs import DebStore
@@ -83,6 +84,10 @@ class Services:
             return (found.username, found.password) if found else None
 
         return Engine(settings.engine_url, limits, login)
+
+    @cached_property
+    def bases(self) -> BaseImages:
+        return BaseImages(self.engine, self._directory("roots"))
 
     @cached_property
     def trivy(self) -> Trivy:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.errors import GoldsmithError
 from builder.pipeline.services import Services
 from builder.store import builds, releases
 from builder.store.builds import BuildUnknown
 from builder.store.states import FINAL, State
+
+log = logging.getLogger("goldsmith")
 
 
 def take_back(services: Services, build_id: str) -> None:
@@ -50,6 +54,20 @@ def spool_of(services: Services, build_id: str) -> Iterator[Path]:
             shutil.rmtree(path, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=services.spool, prefix=f"{build_id}-") as work:
         yield Path(work)
+
+
+@contextmanager
+def caches_within_limits(services: Services) -> Iterator[None]:
+    """Whatever comes of the work, caches are trimmed after it; a failure to do so waits for the next time."""
+    try:
+        yield
+    finally:
+        settings = services.settings
+        try:
+            services.debs.trim(settings.cache_bytes, keep_seconds=settings.build_seconds)
+            services.bases.trim(settings.engine_cache_bytes, keep_seconds=settings.build_seconds)
+        except (GoldsmithError, OSError) as error:
+            log.warning("caches are not trimmed: %s", error)
 
 
 def remove_leftovers(services: Services, build_id: str) -> None:

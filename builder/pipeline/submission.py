@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from builder.errors import Fault, GoldsmithError, Rejected
 from builder.image.canonical_rules import Action, rule_for
 from builder.image.entry import Entry, EntryType
+from builder.pipeline.services import Services
 from builder.planning.agreement import refuse_stale
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
@@ -64,6 +65,12 @@ def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -
     if asked.origin == "request" and asked.purpose is Purpose.RELEASE:
         _refuse_reserved(catalogue, asked.recipe)
     return _Submitting(session, catalogue, house).submit(asked, ())
+
+
+def refuse_forbidden_network(services: Services, recipe: Recipe) -> None:
+    """For a worker, which may forbid what the API lets through: its host is what the steps would reach."""
+    if not services.settings.network_steps:
+        refuse_network_steps(recipe)
 
 
 def refuse_network_steps(recipe: Recipe) -> None:

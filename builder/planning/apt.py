@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -225,15 +225,15 @@ class AptArchive:
         return None
 
     def _fetch(self, packages: Sequence[str], planned: list[_Planned], work: Path, status: Path) -> None:
-        missing = [one for one in planned if not self._debs.has(one.sha256)]
-        if not missing:
+        if all(self._debs.has(one.sha256) for one in planned):
             return
         archives = work / "archives"
         (archives / "partial").mkdir(parents=True)
         for one in planned:
             if self._debs.has(one.sha256):
                 # apt then sees it as fetched already; a copy, so that apt cannot touch the store.
-                shutil.copyfile(self._debs.path(one.sha256), archives / one.file)
+                with suppress(FileNotFoundError):  # somebody removed it: apt fetches it
+                    shutil.copyfile(self._debs.path(one.sha256), archives / one.file)
         try:
             self._apt(
                 "install", "--download-only", "-qq", "--", *packages,
@@ -244,8 +244,9 @@ class AptArchive:
                 f"packages could not be fetched: {_last_error(error.stderr_tail)}",
                 hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
             ) from error
-        for one in missing:
-            self._debs.add(archives / one.file, one.sha256)
+        for one in planned:
+            if not self._debs.has(one.sha256):
+                self._debs.add(archives / one.file, one.sha256)
 
     def _told(self, error: ProgramFailed, packages: Sequence[str]) -> Rejected:
         """apt's complaint in the terms of the recipe."""

@@ -13,9 +13,11 @@ from pydantic.alias_generators import to_camel
 from builder.recipes.model import Base
 
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# Words that become arguments of apt and parts of file names: what Debian allows in them, and no more.
+# Words that become arguments of apt and mmdebstrap and parts of file names: what Debian allows in them, and no more.
 _PackageWord = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]*$", max_length=200)]
 _Version = Annotated[str, StringConstraints(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$", max_length=200)]
+# Empty where nothing was resolved: an image without packages of its own was not asked for its suite.
+_Suite = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{1,30})?$")]
 _PoolPath = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._~:%-]*(/[A-Za-z0-9][A-Za-z0-9+._~:%-]*)*$", max_length=400),
@@ -75,7 +77,7 @@ class LockedBase(_Part):
     whole reference by digest.
     """
 
-    suite: str
+    suite: _Suite
     architecture: _PackageWord
     packages: tuple[LockedPackage, ...] = ()
     image: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9.:/_-]*@)?sha256:[0-9a-f]{64}$")] | None = None

@@ -57,7 +57,11 @@ def parse_lock(text: bytes, *, source: str = "lock") -> Lock:
 def lock_from_data(data: Any, *, source: str = "lock") -> Lock:
     """Raises LockInvalid."""
     try:
-        return Lock.model_validate_json(json.dumps(data))
+        text = json.dumps(data)
+    except (ValueError, RecursionError) as error:  # an integer with thousands of digits, or lists in lists without end
+        raise LockInvalid(f"{source}: {error}", hint=_RENEW) from error
+    try:
+        return Lock.model_validate_json(text)
     except ValidationError as error:
         faults = [
             Fault(

@@ -37,13 +37,15 @@ http: {{addr: 127.0.0.1:{port}}}
 class Stack:
     """All services below one state directory. Ports are chosen once, free ones, and kept in `stack.json`.
 
-    `overrides` are settings (without GOLDSMITH_) for whatever is started from now on.
+    `overrides` are settings (without GOLDSMITH_) for whatever is started from now on, `applications` the modules that
+    workers are started from, by queue.
     """
 
     def __init__(self, state: Path, *, any_ports: bool = False) -> None:
         self.state = state.absolute()
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.overrides: dict[str, str] = {}
+        self.applications = {queue: f"workers.{queue}" for queue in WORKERS}
         self.ports = self._choose_ports(any_ports)
 
     # Where things are
@@ -233,7 +235,7 @@ class Stack:
     def _worker(self, queue: str, say: Callable[[str], None]) -> None:
         name = f"worker-{queue}"
         argv = [
-            sys.executable, "-m", "celery", "-A", f"workers.{queue}", "worker", "-Q", _QUEUES.get(queue, queue),
+            sys.executable, "-m", "celery", "-A", self.applications[queue], "worker", "-Q", _QUEUES.get(queue, queue),
             "-c", "1", "-n", f"{queue}@%h", "--loglevel", "info", "--without-gossip", "--without-mingle",
         ]  # fmt: skip
         log = self.process(name).log

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from scripts.stack.services import Stack
+from scripts.stack.services import ROOT, Stack
 from tests.end_to_end.world import Goldsmith, Released
 
 
 @pytest.fixture(scope="session")
 def goldsmith(tmp_path_factory: pytest.TempPathFactory, docker_engine: str) -> Iterator[Goldsmith]:
     stack = Stack(tmp_path_factory.mktemp("goldsmith"), any_ports=True)
+    # Without their locks: the archive may no longer have what these name.
+    recipes = tmp_path_factory.mktemp("recipes") / "recipes"
+    shutil.copytree(ROOT / "recipes", recipes, ignore=shutil.ignore_patterns("*.lock.json"))
+    stack.overrides["RECIPES_DIRECTORY"] = str(recipes)
     try:
         stack.up(print)
         yield Goldsmith(stack)

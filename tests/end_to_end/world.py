@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ class Goldsmith:
 
     # Asking for builds
 
-    def submit(self, recipe: str | dict[str, Any]) -> str:
-        answer = self.api.post("/v1/builds", json={"recipe": recipe})
+    def submit(self, recipe: str | dict[str, Any], **options: Any) -> str:
+        """Ask for a build that is really done, whatever was released before; `options` are more of the request."""
+        answer = self.api.post("/v1/builds", json={"recipe": recipe, "force": True, **options})
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"/v1/builds/{answer.json()['id']}"
         return str(answer.json()["id"])
@@ -76,8 +78,8 @@ class Goldsmith:
             assert build["finishedAt"] is None, f"ended as {build['state']}: {build['problem']}\n{self.log(build_id)}"
             time.sleep(0.1)
 
-    def release(self, recipe: str | dict[str, Any]) -> Released:
-        build = self.finished(self.submit(recipe))
+    def release(self, recipe: str | dict[str, Any], **options: Any) -> Released:
+        build = self.finished(self.submit(recipe, **options))
         assert build["state"] == "released", f"{build['problem']}\n{self.log(build['id'])}"
         return Released(build)
 
@@ -89,6 +91,37 @@ class Goldsmith:
         assert problem["title"]
         assert problem["detail"]
         return problem
+
+    def rebuild(self, digest: str, *, offline: bool = True) -> dict[str, Any]:
+        """A rebuild of a released image, as it ended."""
+        answer = self.api.post(f"/v1/images/{digest}/rebuilds", json={"offline": offline})
+        assert answer.status_code == 202, answer.text
+        return self.finished(answer.json()["id"])
+
+    def lock(self, recipe: str | dict[str, Any]) -> dict[str, Any]:
+        """The lock that the service resolves for a recipe."""
+        answer = self.api.post("/v1/locks", json={"recipe": recipe})
+        assert answer.status_code == 202, answer.text
+        build = self.finished(answer.json()["id"])
+        assert build["state"] == "locked", build["problem"]
+        found: dict[str, Any] = self.api.get(f"/v1/builds/{build['id']}/lock").raise_for_status().json()
+        return found
+
+    @contextmanager
+    def worker(self, queue: str, application: str | None = None, **settings: str) -> Iterator[None]:
+        """One of the workers for a while with other settings (without GOLDSMITH_), or as another application."""
+        name, stack = f"worker-{queue}", self.stack
+        before = dict(stack.overrides), dict(stack.applications)
+        stack.process(name).stop()
+        stack.overrides |= settings
+        stack.applications |= {queue: application} if application else {}
+        try:
+            stack.start(name)
+            yield
+        finally:
+            stack.process(name).stop()
+            stack.overrides, stack.applications = before
+            stack.start(name)
 
     def log(self, build_id: str) -> str:
         return self.api.get(f"/v1/builds/{build_id}/logs").text
