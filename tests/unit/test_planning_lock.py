@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from packageurl import PackageURL
 from pydantic import ValidationError
 
-from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage
+from builder.planning.lock import Lock, LockedPackage
 from builder.planning.mirrors import KEYRING, Mirrors, MirrorUnknown, find_mirrors
-
-HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
-NAMES = st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,30}", fullmatch=True)
-VERSIONS = st.from_regex(r"([0-9]{1,3}:)?[0-9][A-Za-z0-9.+~-]{0,20}", fullmatch=True)
+from tests.unit.locks import NAMES, VERSIONS, lock, locks, package
 
 
-def package(name: str = "hello", version: str = "2.10-3", sha256: str = "0" * 64) -> LockedPackage:
-    return LockedPackage(name=name, version=version, architecture="amd64", size=7, sha256=sha256)
-
-
-def lock(packages: list[LockedPackage], sha256: str, epoch: int, recipe: str | None) -> Lock:
-    image = f"registry.example/a@sha256:{sha256}" if recipe else None
-    return Lock(
-        recipe_digest=f"sha256:{sha256}",
-        base=LockedBase(suite="trixie", architecture="amd64", packages=tuple(packages[:1]), image=image, recipe=recipe),
-        packages=tuple(packages[1:]),
-        archives=(LockedArchive(suite="trixie", label="Debian", release_sha256=sha256, date="Sat, 21 Nov"),),
-        files=(LockedFile(path="/é", sha256=sha256),),
-        epoch=epoch,
-        builder="goldsmith 0",
-    )
-
-
-PACKAGES = st.lists(st.builds(package, NAMES, VERSIONS, HEX), max_size=3)
-LOCKS = st.builds(lock, PACKAGES, HEX, st.integers(0, 2**33), st.none() | st.just("debian"))
-
-
-@given(LOCKS)
+@given(locks())
 def test_a_lock_is_the_same_after_json(made: Lock) -> None:
     assert Lock.model_validate_json(made.model_dump_json(by_alias=True)) == made
     assert Lock.model_validate(made.model_dump(mode="json")) == made
+
+
+def test_the_digest_of_a_lock_is_of_what_it_says_and_of_nothing_else() -> None:
+    again = Lock.model_validate_json(lock().model_dump_json())
+    assert again.digest == lock().digest
+    assert lock().digest == "sha256:" + hashlib.sha256(lock().canonical()).hexdigest()
+    assert json.loads(lock().canonical())["version"] == 1
+    assert lock(epoch=1).digest != lock().digest
+
+
+def test_a_file_name_has_no_epoch_in_it() -> None:
+    assert package("g++", "4:12.2.0-3+b1").filename == "g++_12.2.0-3+b1_amd64.deb"
+    assert package("g++", "12.2.0").filename == "g++_12.2.0_amd64.deb"
+
+
+def test_the_bases_own_packages_come_first() -> None:
+    assert [one.name for one in lock().all_packages] == ["apt", "libc6", "hello"]
 
 
 def test_a_lock_with_a_word_too_many_is_refused() -> None:
