@@ -23,7 +23,8 @@ class ConfigurationInvalid(Rejected):
 
 
 class Configuration(BaseModel):
-    """`trusted_root` is a file, relative to the configuration's own directory, or "public" for the public Sigstore."""
+    """`trusted_root` is a file, relative to the configuration's own directory, or "public" for the public Sigstore;
+    `rebuilder` is whose attestations of reproduced images to believe, vouched for by the same issuer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -32,6 +33,7 @@ class Configuration(BaseModel):
     trusted_root: str | None = None
     identity: str | None = None
     issuer: str | None = None
+    rebuilder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _load(path: Path) -> Configuration:
         )
         # Not chained: the cause would quote what stands in the file.
         raise ConfigurationInvalid(
-            f"{path}: {faults}", hint="allowed: url, key, trustedRoot, identity, issuer"
+            f"{path}: {faults}", hint="allowed: url, key, trustedRoot, identity, issuer, rebuilder"
         ) from None
     if configuration.key is not None and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         raise ConfigurationInvalid(f"{path} holds a key and others can read it", hint=f"chmod 600 {path}")

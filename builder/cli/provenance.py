@@ -10,7 +10,7 @@ import typer
 from builder.cli import exits
 from builder.cli.evidence import DockerConfigOption, ImageArgument, evidence_of
 from builder.cli.invocation import Json, invocation_of
-from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RootOption, trusted
+from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RebuilderOption, RootOption, trusted
 
 if TYPE_CHECKING:
     from builder.cli.verifying import Verification
@@ -69,10 +69,14 @@ def verify(
     trusted_root: RootOption = None,
     identity: IdentityOption = None,
     issuer: IssuerOption = None,
+    rebuilder: RebuilderOption = None,
     docker_config: DockerConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Verify the signed provenance of an image. Every check must hold."""
+    """Verify the signed provenance of an image. Every check must hold.
+
+    With --rebuilder the registry must also hold that identity's attestation that the image was rebuilt and is the same.
+    """
     from builder.cli.output import print_json
     from builder.cli.problems import tell_error
     from builder.cli.verifying import verification_data, verify_image
@@ -81,7 +85,7 @@ def verify(
     invocation = invocation_of(context)
     try:
         with evidence_of(invocation, image, docker_config) as evidence:
-            trust = trusted(invocation, Choice(trusted_root, identity, issuer))
+            trust = trusted(invocation, Choice(trusted_root, identity, issuer, rebuilder))
             verification = verify_image(evidence, trust)
     except DigestMismatch as error:
         # Not a failure to look: the registry holds something else under this digest.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +29,11 @@ IssuerOption = Annotated[
     str | None, typer.Option("--issuer", metavar="URL", help="Which OIDC issuer must have vouched for that.")
 ]
 
+RebuilderOption = Annotated[
+    str | None,
+    typer.Option("--rebuilder", metavar="ID", help="Who must have rebuilt the image, bit for bit, and attested it."),
+]
+
 
 class TrustIncomplete(Rejected):
     slug = "trust-incomplete"
@@ -42,21 +47,31 @@ class Choice:
     trusted_root: str | None
     identity: str | None
     issuer: str | None
+    rebuilder: str | None = None
 
 
 @dataclass(frozen=True)
 class Trusted:
-    """A trusted root and the one identity to accept. `from_server`: the server that is checked gave both itself."""
+    """A trusted root and the one identity to accept. `from_server`: the server that is checked gave both itself.
+    `rebuilder` is whom to believe a reproduction, of the same issuer; `reproduced`: there must be one."""
 
     root: TrustedRoot
     identity: str
     issuer: str
     source: str
     from_server: bool
+    rebuilder: str | None = None
+    reproduced: bool = False
 
 
 def trusted(invocation: Invocation, given: Choice) -> Trusted:
     """Raises TrustIncomplete, TrustInvalid, TrustUnavailable, and what the client raises when the server is asked."""
+    found = invocation.found
+    rebuilder = given.rebuilder or (found.configuration.rebuilder if found else None)
+    return replace(_trusted(invocation, given), rebuilder=rebuilder, reproduced=given.rebuilder is not None)
+
+
+def _trusted(invocation: Invocation, given: Choice) -> Trusted:
     found = invocation.found
     kept = found.configuration if found else None
     root, directory, source = given.trusted_root, Path(), "the command line"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from builder.cli.evidence import Bundles, Evidence
 from builder.cli.trusting import Trusted
 from builder.signing.slsa import Provenance
-from builder.signing.statement import SLSA_PROVENANCE
+from builder.signing.statement import REPRODUCTION, SLSA_PROVENANCE
 from builder.signing.verification import (
     IdentityMismatch,
     PredicateMismatch,
@@ -69,7 +69,7 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
             Check("manifest digest", True, f"{evidence.digest}, computed from what {evidence.manifest_from} gave")
         )
     bundles = evidence.bundles()
-    verified, refusals = _verify_all(bundles, evidence.digest, trust)
+    verified, refusals, reproductions = _verify_all(bundles, evidence.digest, trust)
     proofs = [one for one in verified if one.statement.predicate_type == SLSA_PROVENANCE]
     ignored = tuple(str(refusal) for refusal in refusals) + bundles.unreadable
     if not proofs:
@@ -85,6 +85,7 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
         checks.append(Check("provenance", False, f"not SLSA Provenance v1: {place}: {fault['msg']}"))
         return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, ignored=ignored)
     checks += [Check("builder id", True, provenance.run_details.builder.id), _recipe_check(provenance)]
+    checks += _reproduction_checks(reproductions, trust)
     return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, provenance, ignored)
 
 
@@ -113,10 +114,16 @@ def verification_data(verification: Verification) -> dict[str, Any]:
 
 def _verify_all(
     bundles: Bundles, digest: str, trust: Trusted
-) -> tuple[list[VerifiedStatement], list[VerificationFailed]]:
+) -> tuple[list[VerifiedStatement], list[VerificationFailed], list[VerifiedStatement]]:
+    """What the signer said, what does not verify, and what the rebuilder said."""
     verified: list[VerifiedStatement] = []
     refusals: list[VerificationFailed] = []
+    reproductions: list[VerifiedStatement] = []
     for bundle in bundles.found:
+        reproduction = _reproduction(bundle, digest, trust)
+        if reproduction is not None:
+            reproductions.append(reproduction)
+            continue
         try:
             verified.append(
                 verify_bundle(
@@ -125,7 +132,37 @@ def _verify_all(
             )
         except VerificationFailed as error:
             refusals.append(error)
-    return verified, refusals
+    return verified, refusals, reproductions
+
+
+def _reproduction(bundle: bytes, digest: str, trust: Trusted) -> VerifiedStatement | None:
+    """The bundle's statement if it is the rebuilder's, about a reproduction of the image."""
+    if trust.rebuilder is None:
+        return None
+    try:
+        return verify_bundle(
+            bundle,
+            trusted_root=trust.root,
+            identity=trust.rebuilder,
+            issuer=trust.issuer,
+            digest=digest,
+            predicate_type=REPRODUCTION,
+        )
+    except VerificationFailed:
+        return None
+
+
+def _reproduction_checks(reproductions: Sequence[VerifiedStatement], trust: Trusted) -> list[Check]:
+    """The newest one told. That there is none is a failure only for whoever asked for it."""
+    if not reproductions:
+        missing = Check("reproduced", False, f"no attestation by {trust.rebuilder} is attached")
+        return [missing] if trust.reproduced else []
+    newest = max(reproductions, key=lambda one: (one.integrated_time or _EPOCH, one.log_index))
+    matched = newest.statement.predicate.get("matched")
+    whole = isinstance(matched, dict) and matched.get("manifest") is True
+    how = "bit for bit" if whole else "by config and diff IDs; its layers were compressed otherwise"
+    time = f" at {newest.integrated_time:%Y-%m-%d %H:%M:%S} UTC" if newest.integrated_time else ""
+    return [Check("reproduced", True, f"{how}, by {newest.identity}{time}")]
 
 
 def _why_none(

@@ -216,6 +216,7 @@ class Stack:
                         "trustedRoot": str(self.sigstore_state / "trusted_root.json"),
                         "identity": _SANDBOX_IDENTITY,
                         "issuer": self.sigstore_url,
+                        "rebuilder": _SANDBOX_REBUILDER,
                     },
                     indent=2,
                 )
