@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from builder.planning.agreement import locked_files, requested
 from builder.planning.apt import AptArchive, Resolved
 from builder.planning.lock import Lock, LockedArchive, LockedBase
 from builder.recipes.model import DebianBase
+
+_SUITE = re.compile("[a-z][a-z0-9-]{1,30}")
+_DEBIAN = "packages need a Debian base"
 
 
 class SuiteUnclear(Rejected):
@@ -124,5 +128,9 @@ def _suite(container: Container) -> str:
     release = container.read("/usr/lib/os-release") or container.read("/etc/os-release") or b""
     for line in release.decode("utf-8", "replace").splitlines():
         if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip().strip("\"'")
-    raise SuiteUnclear("the base's os-release has no VERSION_CODENAME", hint="packages need a Debian base")
+            suite = line.partition("=")[2].strip().strip("\"'")
+            # Somebody else's word, which names a directory of ours and stands in a sources.list.
+            if _SUITE.fullmatch(suite):
+                return suite
+            raise SuiteUnclear(f"the base's VERSION_CODENAME, {suite[:60]!r}, is no name of a suite", hint=_DEBIAN)
+    raise SuiteUnclear("the base's os-release has no VERSION_CODENAME", hint=_DEBIAN)

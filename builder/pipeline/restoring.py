@@ -37,8 +37,7 @@ def restored_base(
     pulled = registry.images.pull(place.at(digest), spool / "base", architecture=materials.lock.base.architecture)
     origin = materials.lock.base.image if materials.lock.base.recipe is None else None
     base = Base(place, digest, kept.manifest, kept.config, flattened(pulled), origin)
-    try:
-        yield base
-    finally:
-        services.engine.forget(base.reference)
-        take_back(services, task.build.id)
+    yield base
+    # Only now: after a failure it may be another worker's, `clean_up` knows, and the engine's copy goes with the cache.
+    services.engine.forget(base.reference)
+    take_back(services, task.build.id)

@@ -163,7 +163,7 @@ class _Submitting:
         own = None if asked.update else read_lock_beside(listed.path)
         if self._base_released(listed, asked.lock, own):
             return None
-        running = builds.running_build_of(self.session, listed.digest)
+        running = builds.running_build_of(self.session, listed.digest, own.canonical().decode() if own else None)
         if running is not None:
             return running.id
         return self.submit(Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update), path).id

@@ -43,7 +43,10 @@ def answering_release(
     build = session.get_one(Build, release.build_id)
     if time.time() - build.created_at > index_seconds:
         return None
-    made = BuildEvidence.model_validate(build.evidence["build"]).lock
+    evidence = BuildEvidence.model_validate(build.evidence["build"])
+    if evidence.lock_given:
+        return None  # whoever made the lock did so at some other time
+    made = evidence.lock
     if build_key(digest, made) != release.build_key:
         return None  # another version of the builder made it
     if made.base.recipe is not None:

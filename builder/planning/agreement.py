@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from builder.errors import Fault, Rejected
-from builder.planning.lock import Lock, LockedFile, Requested
+from builder.planning.lock import Lock, LockedBase, LockedFile, Requested
 from builder.recipes.files import content_of
-from builder.recipes.model import Recipe
+from builder.recipes.model import Base, Recipe
+from builder.registry.reference import parse_reference
 
 
 class LockStale(Rejected):
@@ -34,7 +35,7 @@ def refuse_stale(recipe: Recipe, lock: Lock) -> None:
     faults = [*_base(recipe, lock), *_packages(recipe, lock), *_files(recipe, lock)]
     if faults:
         raise LockStale(
-            "lock: " + "; ".join(str(fault) for fault in faults[:3]),
+            f"the lock of {recipe.metadata.name}: " + "; ".join(str(fault) for fault in faults[:3]),
             errors=faults,
             hint="`goldsmith recipe lock` renews it; `goldsmith recipe lock --keep` renews files alone; "
             "`goldsmith build --update` builds without it",
@@ -42,9 +43,24 @@ def refuse_stale(recipe: Recipe, lock: Lock) -> None:
 
 
 def _base(recipe: Recipe, lock: Lock) -> list[Fault]:
-    if recipe.spec.base == lock.requested.base:
-        return []
-    return [Fault(field="spec.base", message="the lock was made for another base")]
+    if recipe.spec.base != lock.requested.base:
+        return [Fault(field="spec.base", message="the lock was made for another base")]
+    if not _is_such_a_base(recipe.spec.base, lock.base):
+        return [Fault(field="spec.base", message="the lock starts from something else than the base it was made for")]
+    return []
+
+
+def _is_such_a_base(asked: Base, locked: LockedBase) -> bool:
+    """Anybody can write a lock: what it starts from must be of the kind that the recipe names, and of its place."""
+    if asked.debian is not None:
+        wanted = (asked.debian.suite, asked.debian.architecture or locked.architecture, None, None)
+        named = (locked.suite, locked.architecture, locked.image, locked.recipe)
+        return wanted == named and bool(locked.packages)
+    if locked.image is None or locked.packages or locked.recipe != asked.recipe:
+        return False
+    # The digest may be another than the recipe's: of one image of the index that it names.
+    place = str(parse_reference(asked.image).repository) if asked.image is not None else ""
+    return locked.image.rpartition("@")[0] == place
 
 
 def _packages(recipe: Recipe, lock: Lock) -> list[Fault]:

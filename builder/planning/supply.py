@@ -57,7 +57,7 @@ class Supply:
         if self._debs.has(package.sha256):
             return _CACHE
         with tempfile.TemporaryDirectory(prefix="supply-") as work:
-            file = Path(work) / package.filename
+            file = Path(work) / f"{package.sha256}.deb"  # of any length that a name may have
             for source in self._sources:
                 if source.fetch(package, file):
                     self._add(file, package, source)

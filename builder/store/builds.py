@@ -129,8 +129,9 @@ def get(session: Session, build_id: str, *, lock: bool = False) -> Build:
     return build
 
 
-def running_build_of(session: Session, recipe_digest: str) -> Build | None:
-    """A build that is to release the same recipe and has not ended yet: whoever needs its image can wait for it.
+def running_build_of(session: Session, recipe_digest: str, lock: str | None) -> Build | None:
+    """A build that is to release the same recipe with the same lock, and has not ended yet: whoever needs its image can
+    wait for it.
 
     It is locked, so that it cannot end, and tell whoever waits, before the caller's own build is there to be told.
     """
@@ -138,6 +139,7 @@ def running_build_of(session: Session, recipe_digest: str) -> Build | None:
         select(Build)
         .where(
             Build.recipe_digest == recipe_digest,
+            Build.lock == lock,
             Build.purpose == Purpose.RELEASE,
             Build.state.not_in(FINAL),
             Build.cancel_requested.is_(False),

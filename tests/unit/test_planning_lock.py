@@ -47,7 +47,7 @@ def test_a_lock_with_a_word_too_many_is_refused() -> None:
 
 def test_a_lock_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        package().sha256 = "f" * 64  # type: ignore[misc]
+        package().sha256 = "f" * 64
 
 
 @given(NAMES, VERSIONS)

@@ -67,7 +67,7 @@ class TestWaiting:
         with ThreadPoolExecutor(1) as pool:
             ended = pool.submit(end_the_base)
             with database.write() as session:
-                running = builds.running_build_of(session, "sha256:" + "1" * 64)
+                running = builds.running_build_of(session, "sha256:" + "1" * 64, None)
                 assert running is not None
                 found.set()
                 time.sleep(0.3)
@@ -81,7 +81,7 @@ class TestRunning:
     def test_finds_the_oldest_that_has_not_ended(self, database: Database) -> None:
         first, _ = submit(database), submit(database)
         with database.write() as session:
-            found = builds.running_build_of(session, "sha256:" + "1" * 64)
+            found = builds.running_build_of(session, "sha256:" + "1" * 64, None)
             assert found is not None
             assert found.id == first
 
@@ -93,7 +93,7 @@ class TestRunning:
             builds.request_cancel(session, ended)
             builds.request_cancel(session, ending)
         with database.write() as session:
-            assert builds.running_build_of(session, "sha256:" + "1" * 64) is None
+            assert builds.running_build_of(session, "sha256:" + "1" * 64, None) is None
 
     def test_the_newest_release_speaks_for_a_recipe(self, database: Database) -> None:
         ids = [submit(database) for _ in range(2)]
