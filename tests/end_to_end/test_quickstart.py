@@ -40,6 +40,8 @@ def test_from_nothing_to_a_released_image_and_again_in_seconds(clone: Path) -> N
     ):  # fmt: skip
         assert promised in first.stdout, promised
     assert "web/canonicalise" in first.stdout, "progress is shown step by step"
+    base = json.loads((clone / "recipes/web.lock.json").read_text())["base"]["image"]
+    assert base in first.stdout or "cannot be had here any more" in first.stdout, "a lock gives what it was made for"
     assert oct((clone / ".goldsmith").stat().st_mode & 0o777) == "0o700"
     assert oct((clone / ".goldsmith/client.json").stat().st_mode & 0o777) == "0o600"
 
