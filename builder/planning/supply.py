@@ -15,6 +15,7 @@ from builder.planning.lock import LockedPackage
 
 _CACHE = "cache"
 _THREADS = 4
+_RELOCK = "`goldsmith recipe lock` locks what the archive has now"
 
 
 class MaterialGone(Rejected):
@@ -54,6 +55,13 @@ class Supply:
 
     def _bring(self, package: LockedPackage) -> str:
         self._check()
+        origin = self._origin(package)
+        actual = self._debs.path(package.sha256).stat().st_size
+        if actual != package.size:
+            raise MaterialCorrupt(f"{package} has {actual} bytes; the lock says {package.size}", hint=_RELOCK)
+        return origin
+
+    def _origin(self, package: LockedPackage) -> str:
         if self._debs.has(package.sha256):
             return _CACHE
         with tempfile.TemporaryDirectory(prefix="supply-") as work:
@@ -65,7 +73,7 @@ class Supply:
         asked = ", ".join(source.name for source in self._sources) or "nothing but the cache"
         raise MaterialGone(
             f"{package} with sha256 {package.sha256[:12]}… cannot be had any more (asked: {asked})",
-            hint="`goldsmith recipe lock` locks what the archive has now; a released image keeps its own packages",
+            hint=f"{_RELOCK}; a released image keeps its own packages",
         )
 
     def _add(self, file: Path, package: LockedPackage, source: Source) -> None:

@@ -165,6 +165,13 @@ def test_a_name_of_any_length_that_a_lock_may_hold_is_fetched(debs: DebStore) ->
     assert brought(debs, [longest], shelf) == {"shelf": 1}
 
 
+def test_another_size_than_the_locked_one_is_told_whether_it_comes_or_is_kept_already(debs: DebStore) -> None:
+    lied = named("bash").model_copy(update={"size": 5})
+    for sources in ([Shelf("shelf", "bash")], []):
+        with pytest.raises(MaterialCorrupt, match=r"bash 1\.0 has 4 bytes; the lock says 5"):
+            brought(debs, [lied], *sources)
+
+
 def test_nothing_is_left_lying_about(debs: DebStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
