@@ -71,8 +71,12 @@ def newest_base(services: Services, spec: BaseSpec, recipe_digest: str | None, s
     return _released(services, release, spool)
 
 
-def locked_base(services: Services, lock: Lock, spool: Path) -> Base | None:
-    """The base that a lock names by digest; None for a bootstrapped one. Raises as `newest_base`."""
+def locked_base(services: Services, lock: Lock, repository: str | None, spool: Path) -> Base | None:
+    """The base that a lock names by digest; None for a bootstrapped one.
+
+    `repository` is where the service publishes the recipe of that name: an image that somebody else released under the
+    same name is not it. Raises as `newest_base`.
+    """
     digest = lock.base.image_digest
     if digest is None:
         return None
@@ -80,7 +84,7 @@ def locked_base(services: Services, lock: Lock, spool: Path) -> Base | None:
         assert lock.base.image is not None
         return _foreign(services, lock.base.image, spool)
     with services.database.read() as session:
-        release = releases.of_image(session, digest, services.settings.registry)
+        release = releases.of_image(session, digest, services.settings.registry, repository)
     if release is None:
         raise BaseNotReleased(
             f"the base {lock.base.recipe!r} that the lock names, {digest}, was not released in this registry",

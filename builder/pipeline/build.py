@@ -91,7 +91,9 @@ class BuildStage:
         if task.lock is None:
             return resolve(self._services, task, spool)
         refuse_stale(task.recipe, task.lock)
-        return Resolution(task.lock, locked_base(self._services, task.lock, spool))
+        return Resolution(
+            task.lock, locked_base(self._services, task.lock, task.build.options.get("base_repository"), spool)
+        )
 
     def _answered_by(self, release: Release) -> dict[str, Any]:
         """What is known of the release is known of this build, which is told to be no other."""

@@ -137,6 +137,7 @@ class _Submitting:
         path = (*path, recipe.metadata.name)
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
+        options: dict[str, str | bool] = {"force": True} if asked.force else {}
         if base is not None:
             if base in path:
                 circle = " -> ".join((*path, base))
@@ -144,6 +145,7 @@ class _Submitting:
                 raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
             listed = self.catalogue.get(base)
             base_digest = listed.digest
+            options["base_repository"] = listed.recipe.spec.publish.repository
             waits_for = self._base_build(listed, asked, path)
         submission = Submission(
             recipe_name=recipe.metadata.name,
@@ -154,7 +156,7 @@ class _Submitting:
             base_digest=base_digest,
             purpose=asked.purpose,
             lock=lock.canonical().decode() if lock else None,
-            options={"force": True} if asked.force else {},
+            options=options,
         )
         return builds.submit(self.session, submission, waits_for=waits_for)
 
@@ -172,7 +174,8 @@ class _Submitting:
         """As the lock names it; without one, as the base's recipe and its `own` lock are now."""
         registry = self.house.registry
         if lock is not None and lock.base.image_digest is not None:
-            return releases.of_image(self.session, lock.base.image_digest, registry) is not None
+            where = listed.recipe.spec.publish.repository
+            return releases.of_image(self.session, lock.base.image_digest, registry, where) is not None
         if own is not None:
             return releases.of_key(self.session, build_key(listed.digest, own), registry) is not None
         return builds.newest_release(self.session, listed.digest, registry) is not None

@@ -14,9 +14,11 @@ def is_released(session: Session, repository: str, digest: str) -> bool:
     return session.scalars(query).first() is not None
 
 
-def of_image(session: Session, digest: str, registry: str) -> Release | None:
-    """The newest release of an image in a registry."""
+def of_image(session: Session, digest: str, registry: str, repository: str | None = None) -> Release | None:
+    """The newest release of an image in a registry, or in one repository of it."""
     query = select(Release).where(Release.digest == digest, Release.registry_host == registry)
+    if repository is not None:
+        query = query.where(Release.repository == repository)
     return session.scalars(query.order_by(Release.released_at.desc()).limit(1)).first()
 
 
