@@ -80,9 +80,12 @@ def locked_base(services: Services, lock: Lock, repository: str | None, spool: P
     digest = lock.base.image_digest
     if digest is None:
         return None
-    if lock.base.recipe is None:
-        assert lock.base.image is not None
-        return _foreign(services, lock.base.image, spool)
+    if lock.requested.base.image is not None:
+        # Asked for as the recipe names it: of an index, the image that the lock names must be the one it leads to.
+        base = _foreign(services, lock.requested.base.image, spool)
+        if base.digest != digest:
+            raise BaseNotReleased(f"{lock.requested.base.image} leads to {base.digest}; the lock names {digest}")
+        return base
     with services.database.read() as session:
         release = releases.of_image(session, digest, services.settings.registry, repository)
     if release is None:
