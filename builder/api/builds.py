@@ -222,7 +222,7 @@ def _answered(services: Services, catalogue: Catalogue, asked: Asked) -> BuildVi
     if release is None:
         return None
     try:
-        there = still_there(services, release)
+        there = still_there(services, services.impatient_registry, release)
     except GoldsmithError:
         return None
     return _view(services.database, release.build_id, settings.registry) if there else None

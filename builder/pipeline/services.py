@@ -6,6 +6,7 @@ A worker of one queue touches only its own: build the engine, scan the scanner, 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,8 @@ from builder.signing.identity import AmbientIdentity, ClientCredentials, Identit
 from builder.signing.signer import Signer
 from builder.signing.trust import Trust
 from builder.store.database import Database
+
+_MOMENT_SECONDS = 2.0
 
 
 class Services:
@@ -71,8 +74,17 @@ class Services:
 
     @cached_property
     def registry(self) -> RegistryClient:
-        access = Access(credentials=self.credentials, insecure=frozenset(self.settings.insecure_registries))
+        return RegistryClient(self._access, lock_directory=self._directory("locks"))
+
+    @cached_property
+    def impatient_registry(self) -> RegistryClient:
+        """For whoever answers a request: it asks once, and waits for a moment only."""
+        access = replace(self._access, patience=_MOMENT_SECONDS, attempts=1)
         return RegistryClient(access, lock_directory=self._directory("locks"))
+
+    @property
+    def _access(self) -> Access:
+        return Access(credentials=self.credentials, insecure=frozenset(self.settings.insecure_registries))
 
     @cached_property
     def engine(self) -> Engine:

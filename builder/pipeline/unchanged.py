@@ -13,6 +13,7 @@ from builder.planning.lock import Lock
 from builder.recipes.catalogue import Catalogue
 from builder.recipes.model import Recipe
 from builder.recipes.reading import recipe_digest
+from builder.registry.client import RegistryClient
 from builder.store import builds, releases
 from builder.store.schema import Build, Release
 
@@ -21,7 +22,7 @@ def released_before(services: Services, build_key: str) -> Release | None:
     """The newest release with a build key that the registry still holds. Raises what the registry client raises."""
     with services.database.read() as session:
         release = releases.of_key(session, build_key, services.settings.registry)
-    return release if release is not None and still_there(services, release) else None
+    return release if release is not None and still_there(services, services.registry, release) else None
 
 
 def answering_release(
@@ -56,7 +57,7 @@ def answering_release(
     return release
 
 
-def still_there(services: Services, release: Release) -> bool:
+def still_there(services: Services, registry: RegistryClient, release: Release) -> bool:
     """Whether the registry holds a released image. Raises what the registry client raises."""
     reference = services.released(release.repository).at(release.digest)
-    return services.registry.manifests.find(reference) is not None
+    return registry.manifests.find(reference) is not None
