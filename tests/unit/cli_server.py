@@ -17,9 +17,9 @@ from sqlalchemy import select
 
 from builder.api.app import create_app
 from builder.errors import Problem
-from builder.image.layer import Compression
-from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence, StagedImage, kept
-from builder.planning.lock import Lock, LockedBase
+from builder.pipeline.evidence import RebuildEvidence, ReleaseEvidence, ScanEvidence, Unchanged, kept
+from builder.planning.keys import build_key
+from builder.planning.lock import Lock
 from builder.policy.gate import Verdict
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, Severity, Vulnerability
 from builder.settings import Settings
@@ -28,7 +28,9 @@ from builder.store.attachments import Kind
 from builder.store.builds import Claim
 from builder.store.database import Database
 from builder.store.schema import Build, Release
-from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
+from builder.store.states import BUILD, REBUILD, RELEASE, RESOLVE, SCAN, Stage, State
+from tests.unit import evidence as finished
+from tests.unit import locks
 
 IMAGE = "sha256:" + "5c" * 32
 OTHER = "sha256:" + "0a" * 32
@@ -141,12 +143,51 @@ class Worker:
         with self._database.write() as session:
             builds.end(session, builds.get(session, self._build_id), state, problem)
 
+    def fail(self, problem: Problem, stage: Stage = BUILD) -> None:
+        """A first step that does not succeed."""
+        self.take(stage)
+        step = self.begin("packages", "Reading package lists", "E: no such package")
+        self.finish(step, "package nginx-lite is unknown", state="failed")
+        self.end(State.FAILED, problem)
+
+    def lock(self, lock: Lock) -> None:
+        """What was resolved."""
+        self.take(RESOLVE)
+        self.step("resolve", summary=f"{len(lock.packages)} packages to add")
+        self.hand_on(lock=kept(lock))
+
+    def rebuild(self, evidence: RebuildEvidence) -> None:
+        """An image that was rebuilt and is the same."""
+        self.take(REBUILD)
+        self.step("compare", summary="bit for bit")
+        self.hand_on(rebuild=kept(evidence))
+
+    def differ(self, evidence: RebuildEvidence, problem: Problem) -> None:
+        """An image that was rebuilt and is not the same."""
+        self.take(REBUILD)
+        step = self.begin("compare", "content: /etc/motd")
+        self.finish(step, f"{evidence.differences_total} paths differ", state="failed")
+        with self._database.write() as session:
+            build = builds.get(session, self._build_id)
+            build.evidence = {**build.evidence, "rebuild": kept(evidence)}
+        self.end(State.FAILED, problem)
+
+    def find_unchanged(self, before: str) -> None:
+        """The inputs are those of a build that was released before."""
+        self.take(BUILD)
+        self.step("unchanged", summary=f"the same inputs were released by build {before}")
+        with self._database.read() as session:
+            known = builds.get(session, before).evidence
+        answer = Unchanged(build_id=before, digest=known["build"]["image"]["manifest_digest"])
+        self.hand_on(**known, unchanged=kept(answer))
+
     def release(self, digest: str = IMAGE, *, sample: bool = True, sandbox: bool = True) -> None:
         """Everything from the queue to the release, without a pause."""
         self.take(BUILD)
         self.step("packages", "Setting up nginx", summary="18 packages installed")
         self.step("canonicalise", summary="900 paths")
-        self.hand_on(build=build_evidence(digest))
+        built = self._built(digest)
+        self.hand_on(build=built)
         self.take(SCAN)
         self.step("scan", summary="1 finding")
         self.hand_on(scan=scan_evidence(digest, sample=sample))
@@ -154,6 +195,7 @@ class Worker:
         self.step("sign", summary="log index 7")
         with self._database.write() as session:
             build = builds.get(session, self._build_id)
+            repository = f"golden/{build.recipe_name}"
             session.add(
                 Release(
                     build_id=build.id,
@@ -161,36 +203,29 @@ class Worker:
                     recipe_name=build.recipe_name,
                     recipe_digest=build.recipe_digest,
                     registry_host="127.0.0.1:5000",
-                    repository=f"golden/{build.recipe_name}",
+                    repository=repository,
                     tags=["latest"],
                     released_at=time.time(),
+                    build_key=built["build_key"],
                 )
             )
-            repository = f"golden/{build.recipe_name}"
         self.hand_on(release=release_evidence(repository, sandbox=sandbox))
+
+    def _built(self, digest: str) -> dict[str, Any]:
+        """From the lock that came with the build, or from any."""
+        with self._database.read() as session:
+            build = builds.get(session, self._build_id)
+            given = Lock.model_validate_json(build.lock) if build.lock else None
+            recipe_digest = build.recipe_digest
+        used = given or locks.lock()
+        built = finished.build_evidence(digest, used, given=given is not None)
+        figures = {"compressed_size": 48_300_000, "packages": 142}
+        key = build_key(recipe_digest, used)
+        return kept(built.model_copy(update={"image": built.image.model_copy(update=figures), "build_key": key}))
 
     def attach(self, kind: Kind, media_type: str, content: bytes) -> None:
         with self._database.write() as session:
             attachments.attach(session, self._build_id, kind, media_type, content)
-
-
-def build_evidence(digest: str) -> dict[str, Any]:
-    lock = Lock(recipe_digest=OTHER, base=LockedBase(suite="trixie", architecture="amd64"), epoch=1, builder="test")
-    image = StagedImage(
-        manifest_digest=digest,
-        manifest_size=500,
-        config_digest=OTHER,
-        layers=(OTHER,),
-        diff_ids=(OTHER,),
-        compression=Compression(),
-        compressed_size=48_300_000,
-        inventory_digest=OTHER,
-        inventory_root=OTHER,
-        paths=900,
-        packages=142,
-        architecture="amd64",
-    )
-    return kept(BuildEvidence(lock=lock, image=image, tests=(), engine="docker", hermetic=True))
 
 
 def scan_evidence(digest: str, *, sample: bool) -> dict[str, Any]:

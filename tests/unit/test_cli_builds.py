@@ -283,7 +283,7 @@ def test_a_terminal_shows_what_runs_with_its_seconds_and_its_last_line(api: Api)
 
     with meanwhile(work):
         shown = on_a_terminal(api, "build", "web")
-    assert re.search(r"waits for a build worker  0\.\d s", shown)
+    assert re.search(r"waits for a worker  0\.\d s", shown)
     assert re.search(r"packages     0\.\d s", shown)
     assert "Unpacking nginx" in shown
     assert re.search(r"packages     done in \d\.\d s  18 packages installed", shown)
