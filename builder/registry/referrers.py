@@ -86,8 +86,9 @@ class Referrers:
         return list(parse_index(found.data).manifests) if found else []
 
     def _list_under_tag(self, repository: Repository, subject: str, descriptor: Descriptor) -> None:
+        gone: set[str] = set()
         for _ in range(_REPAIRS):
-            listed = self._by_tag(repository, subject)
+            listed = [one for one in self._by_tag(repository, subject) if one.digest not in gone]
             if any(one.digest == descriptor.digest for one in listed):
                 return
             # Another machine may write between put's write and its reading back; then look again and repair.
@@ -96,6 +97,12 @@ class Referrers:
                 self._manifests.put(_tag(repository, subject), index.to_bytes())
             except DigestMismatch:
                 continue
+            except AnswerUnexpected:
+                # A list that names what was deleted since is refused: without that, it is taken.
+                missing = {one.digest for one in listed if self._manifests.find(repository.at(one.digest)) is None}
+                if not missing:
+                    raise
+                gone |= missing
         raise DigestMismatch(
             f"the list of referrers of {subject} in {repository} keeps losing {descriptor.digest}",
             hint="another writer that does not share the lock directory attaches to the same image",
