@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,12 +47,14 @@ def build(
     from builder.cli.output import print_json, say
     from builder.cli.summary import print_outcome
 
+    file = recipe_file(recipe)
     if locked and update:
         raise typer.BadParameter("give one of --locked and --update")
     use = "require" if locked else "update" if update else "prefer"
     wanted = wanted_recipe(recipe)
-    lock = None if update else _lock_beside(recipe)
-    with invocation_of(context).client() as client:
+    # Of a name the service has it.
+    lock = None if file is None or update else _lock_beside(file)
+    with file_pointed_out(recipe), invocation_of(context).client() as client:
         submitted = client.submit(wanted, lock=lock, lock_use=use, force=force)
         if submitted.ended:
             ended = submitted
@@ -167,28 +171,41 @@ def print_asked(submitted: Build, *, json: bool) -> None:
         say(f"`goldsmith logs --follow {submitted.id}` follows it")
 
 
-def is_file(recipe: str) -> bool:
-    """A path is what looks like one; everything else is a name."""
-    return recipe.endswith((".yaml", ".yml")) or "/" in recipe
+def recipe_file(recipe: str) -> Path | None:
+    """The file, unless it is a name: names have no dots and no slashes."""
+    if recipe.endswith(".lock.json"):
+        raise typer.BadParameter(f"{recipe} is a lock: name the recipe that it belongs to")
+    return Path(recipe) if "." in recipe or "/" in recipe else None
 
 
 def wanted_recipe(recipe: str) -> str | dict[str, Any]:
     """A name as it is, a file as the whole recipe with its files embedded."""
-    if not is_file(recipe):
+    file = recipe_file(recipe)
+    if file is None:
         return recipe
     from builder.recipes.catalogue import read_recipe_file
 
-    read = read_recipe_file(Path(recipe))
-    return read.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return read_recipe_file(file).model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def _lock_beside(recipe: str) -> dict[str, Any] | None:
-    """Of a file; of a name the service has it."""
-    if not is_file(recipe):
-        return None
+@contextmanager
+def file_pointed_out(recipe: str) -> Iterator[None]:
+    """Whoever names a recipe that the service does not know may have meant the file in this directory."""
+    from builder.client.errors import ApiProblem
+
+    try:
+        yield
+    except ApiProblem as error:
+        file = f"{recipe}.yaml"
+        if error.told.slug != "recipe-unknown" or not Path(file).is_file():
+            raise
+        raise ApiProblem(error.told, hint=f"the file in this directory is {file}") from error
+
+
+def _lock_beside(file: Path) -> dict[str, Any] | None:
     from builder.planning.lockfile import lock_data, read_lock_beside
 
-    lock = read_lock_beside(Path(recipe))
+    lock = read_lock_beside(file)
     return lock_data(lock) if lock else None
 
 
@@ -216,5 +233,7 @@ def _end(build: Build) -> str:
         return build.problem.title
     if build.released:
         return build.result.reference or ""
+    if build.rebuild is not None:
+        return build.rebuild.outcome
     running = [step.name for step in build.steps if step.state == "running"]
     return ", ".join(running)

@@ -13,7 +13,7 @@ def read_bundle(content: bytes) -> Any:
     """The bundle's JSON. Raises AnswerUnexpected."""
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerUnexpected("the API gave a provenance that is not JSON") from error
 
 
@@ -21,5 +21,15 @@ def decoded_statement(bundle: Any) -> Any:
     """The payload of the envelope. Raises AnswerUnexpected."""
     try:
         return json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"], validate=True))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise AnswerUnexpected("the API gave a bundle without a DSSE envelope that can be read") from error
+
+
+def told_predicate_type(content: bytes) -> str | None:
+    """What kind of statement a bundle says it holds; None if it cannot be read."""
+    try:
+        statement = decoded_statement(read_bundle(content))
+    except AnswerUnexpected:
+        return None
+    told = statement.get("predicateType") if isinstance(statement, dict) else None
+    return told if isinstance(told, str) else None

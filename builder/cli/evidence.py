@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # As builder.pipeline.build publishes it; a client of the registry alone does not load the build stage.
 INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
 _MAX_BUNDLE = 64 * 1024 * 1024
+_HEX = re.compile("[0-9a-f]{64}")
 
 DockerConfigOption = Annotated[
     Path | None,
@@ -65,15 +67,23 @@ class Evidence(Protocol):
         """Put the inventory with this digest into a new file; the content has that digest. Raises InventoryMissing."""
 
 
+def digest_alone(image: str) -> str | None:
+    """The digest, if the image is named by nothing else. Raises DigestInvalid."""
+    from builder.image.digests import parse_digest
+
+    # Hex digits alone are a digest that lost its beginning, not a reference that lacks its registry.
+    return parse_digest(image) if image.startswith("sha256:") or _HEX.fullmatch(image) else None
+
+
 @contextmanager
 def evidence_of(invocation: Invocation, image: str, docker_config: Path | None) -> Iterator[Evidence]:
     """Raises ReferenceInvalid, DigestInvalid, and what the registry or the API raises."""
-    from builder.image.digests import parse_digest
     from builder.registry.client import RegistryClient
     from builder.registry.reference import parse_reference
 
-    if image.startswith("sha256:"):
-        yield _FromApi(invocation, parse_digest(image))
+    digest = digest_alone(image)
+    if digest is not None:
+        yield _FromApi(invocation, digest)
         return
     reference = parse_reference(image)
     with (

@@ -8,11 +8,11 @@ DONE: Final = 0
 FAILED: Final = 1
 """The command could not do its work."""
 REFUSED: Final = 2
-"""It could, and the answer is no: the build failed, the signature does not verify, the container has drifted."""
+"""It could, and the answer is no: the build failed, the lock is outdated, the signature does not verify…"""
 USAGE: Final = 64
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 the command could not do its work; 2 the answer is no (build failed or cancelled, "
-    "verification refused, container drifted); 64 wrong usage; 130 interrupted."
+    "lock outdated, image not reproduced, verification refused, container drifted); 64 wrong usage; 130 interrupted."
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -17,13 +18,19 @@ from builder.client.models import Build
 
 def follow_shown(client: Client, build: Build, *, machine: bool) -> Build:
     """Show a build until it has ended; the answer is how. Ctrl-C leaves it alone and says how to go on."""
-    try:
+    with _left_alone(build):
         if machine:
             return follow(client, build, NoDisplay())
         if console().is_terminal:
             with LiveDisplay() as display:
                 return follow(client, build, display)
         return follow(client, build, PlainDisplay())
+
+
+@contextmanager
+def _left_alone(build: Build) -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         complain(
             f"goldsmith: the build goes on: `goldsmith logs --follow {build.id}` follows it, "
@@ -40,8 +47,9 @@ class _ErrorDisplay(PlainDisplay):
 
 
 def follow_quietly(client: Client, build: Build) -> Build:
-    """Follow a build to its end, telling of it on standard error."""
-    return follow(client, build, _ErrorDisplay())
+    """Follow a build to its end, telling of it on standard error. Ctrl-C as above."""
+    with _left_alone(build):
+        return follow(client, build, _ErrorDisplay())
 
 
 def follow(client: Client, build: Build, display: Display, *, given_up: Callable[[], bool] = lambda: False) -> Build:

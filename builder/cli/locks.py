@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builder.cli import exits
-from builder.cli.builds import RecipeArgument, is_file, wanted_recipe
+from builder.cli.builds import RecipeArgument, file_pointed_out, recipe_file, wanted_recipe
 from builder.cli.invocation import Invocation, Json, invocation_of
 from builder.errors import Rejected
 
@@ -30,7 +30,7 @@ def lock(
     context: typer.Context,
     recipe: RecipeArgument,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 2 if the archive has newer inputs.")
+        bool, typer.Option("--check", help="Write nothing; exit with 2 if resolving gives other inputs.")
     ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; say what an update would change.")] = False,
     keep: Annotated[
@@ -47,15 +47,23 @@ def lock(
     The lock of web.yaml is web.lock.json beside it. A recipe that the API knows by name has its lock with the API; it
     is printed, for you to put there.
     """
-    from builder.cli.output import print_json
+    from builder.cli.output import ascii_json, print_json
+    from builder.cli.writing import refuse_unwritable, write
     from builder.planning.changes import changes_between
     from builder.planning.lockfile import format_lock, lock_path
 
-    if keep and (check or diff or not is_file(recipe)):
-        raise typer.BadParameter("--keep is for writing the lock of a recipe file", param_hint="--keep")
+    file = recipe_file(recipe)
+    if keep and (check or diff or file is None):
+        raise typer.BadParameter("it is for writing the lock of a recipe file", param_hint="--keep")
+    if output and (check or diff):
+        raise typer.BadParameter("--check and --diff write nothing", param_hint="--output")
+    target = output or (lock_path(file) if file and not (check or diff) else None)
+    if target is not None:
+        refuse_unwritable(target)
     invocation = invocation_of(context)
-    before = _before(invocation, recipe, needed=check or diff or keep)
-    after = _kept(Path(recipe), before) if keep and before else _resolved(invocation, recipe)
+    with file_pointed_out(recipe):
+        before = _before(invocation, recipe, file, needed=check or diff or keep)
+        after = _kept(file, before) if keep and file and before else _resolved(invocation, recipe)
     changes = changes_between(before, after) if before else None
     if check or diff:
         assert changes is not None, "without a lock before there is nothing to check"
@@ -66,28 +74,24 @@ def lock(
         if check and changes.any:
             raise typer.Exit(exits.REFUSED)
         return
-    target = output or (lock_path(Path(recipe)) if is_file(recipe) else None)
     if target is None:
-        typer.echo(format_lock(after), nl=False)
+        typer.echo(ascii_json(format_lock(after)), nl=False)
         return
-    try:
-        target.write_text(format_lock(after), encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {target}: {error.strerror}", param_hint="--output") from error
+    write(target, format_lock(after).encode())
     if json:
         print_json({"file": str(target), "digest": after.digest, **(_changes_data(changes) if changes else {})})
     else:
         _print_written(target, after, changes)
 
 
-def _before(invocation: Invocation, recipe: str, *, needed: bool) -> Lock | None:
+def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: bool) -> Lock | None:
     """The lock as it is now: beside the file, or with the API."""
     from builder.planning.lockfile import LockInvalid, parse_lock, read_lock_beside
 
     found: Lock | None = None
-    if is_file(recipe):
+    if file is not None:
         try:
-            found = read_lock_beside(Path(recipe))
+            found = read_lock_beside(file)
         except LockInvalid:
             # What cannot be read is written anew, but nothing can be compared with it.
             if needed:
@@ -126,19 +130,20 @@ def _kept(recipe: Path, before: Lock) -> Lock:
 
 
 def _print_written(target: Path, lock: Lock, changes: LockChanges | None) -> None:
-    from builder.cli.output import say
+    from builder.cli.output import counted, say
 
-    if changes is not None:
+    if changes is not None and changes.any:
         _print_changes(changes)
-    base = lock.base.image_digest or f"{lock.base.suite}, bootstrapped from {len(lock.base.packages)} packages"
-    say(f"{target}: {len(lock.packages)} packages on {base}, {len(lock.files)} files")
+    bootstrapped = f"{lock.base.suite}, bootstrapped from {counted(len(lock.base.packages), 'package')}"
+    base = lock.base.image_digest or bootstrapped
+    say(f"{target}: {counted(len(lock.packages), 'package')} on {base}, {counted(len(lock.files), 'file')}")
 
 
 def _print_changes(changes: LockChanges) -> None:
     from builder.cli.output import say
 
     if not changes.any:
-        say("nothing would change: the lock has what the archive has")
+        say("nothing would change: resolving gives what the lock has")
     if changes.requested:
         say("the recipe asks for something else than when it was locked")
     if changes.base:

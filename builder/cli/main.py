@@ -79,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _usage(error)
         return exits.USAGE
     except typer.Abort:
+        from builder.cli.output import complain
+
+        complain("goldsmith: interrupted")
         return exits.INTERRUPTED
     except GoldsmithError as error:
         from builder.cli.problems import tell_error

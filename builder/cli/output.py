@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -61,6 +62,11 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
     sys.stdout.write(as_json(value, indent=indent) + "\n")
 
 
+def ascii_json(text: str) -> str:
+    """JSON text as it stands, but what is not plain ASCII as escapes: a terminal cannot act on it."""
+    return re.sub(r"[^\n -~]", lambda found: as_json(found.group())[1:-1], text)
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """Columns as wide as what stands in them, never cut and never wrapped by us, so that they can be searched."""
     cells = [[part if isinstance(part, Text) else styled(part) for part in row] for row in rows]
@@ -81,6 +87,11 @@ def print_fields(fields: Iterable[tuple[str, str | Text | None]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         say(Text(f"{name:<{width}}  ", style="bold"), value)
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 package`, `2 packages`."""
+    return f"{count} {thing}" + "s" * (count != 1)
 
 
 def size_text(count: int) -> str:

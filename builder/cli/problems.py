@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from builder.cli.output import complain, print_json
 from builder.errors import GoldsmithError, Problem
 
@@ -14,15 +16,18 @@ def tell_error(error: GoldsmithError, *, machine: bool = False) -> None:
         complain(f"goldsmith: {error.problem().title}")
         for fault in error.errors:
             complain(f"  {fault}")
+        if error.hint:
+            complain(f"  way out: {error.hint}")
     else:
         complain(f"goldsmith: {error}")
 
 
-def problem_lines(problem: Problem) -> list[str]:
-    """A problem in full, for whoever asked for the build that it ended."""
+def problem_lines(problem: Problem, differences: Sequence[str] = ()) -> list[str]:
+    """A problem in full, for whoever asked for the build that it ended. `differences` say more than its faults."""
     lines = [problem.title, *(f"  {line}" for line in problem.detail.splitlines())]
     # A single fault is often the detail itself.
-    lines += [f"  - {fault}" for fault in problem.errors if str(fault) != problem.detail]
+    faults = [f"  - {fault}" for fault in problem.errors if str(fault) != problem.detail]
+    lines += [f"  {line}" for line in differences] or faults
     if problem.hint:
         lines.append(f"  way out: {problem.hint}")
     return lines

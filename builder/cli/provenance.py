@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builder.cli import exits
-from builder.cli.evidence import DockerConfigOption, ImageArgument, evidence_of
+from builder.cli.evidence import DockerConfigOption, ImageArgument, digest_alone, evidence_of
 from builder.cli.invocation import Json, invocation_of
 from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RebuilderOption, RootOption, trusted
 
@@ -45,6 +45,7 @@ def provenance(
     """
     from builder.cli.bundles import decoded_statement, read_bundle
     from builder.cli.output import as_json, complain
+    from builder.cli.writing import write
     from builder.image.digests import parse_digest
 
     with invocation_of(context).client() as client:
@@ -57,10 +58,7 @@ def provenance(
     if output is None:
         typer.echo(as_json(parsed))
         return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {output}: {error.strerror}", param_hint="--output") from error
+    write(output, content)
 
 
 def verify(
@@ -73,15 +71,18 @@ def verify(
     docker_config: DockerConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Verify the signed provenance of an image. Every check must hold.
+    """Verify the signed provenance of an image.
 
-    With --rebuilder the registry must also hold that identity's attestation that the image was rebuilt and is the same.
+    Every check must hold. With --rebuilder the registry must also hold that identity's attestation that the image was
+    rebuilt and is the same.
     """
     from builder.cli.output import print_json
     from builder.cli.problems import tell_error
     from builder.cli.verifying import verification_data, verify_image
     from builder.registry.errors import DigestMismatch
 
+    if rebuilder is not None and digest_alone(image):
+        raise typer.BadParameter("it is the registry that has what a rebuilder attests: name HOST/REPOSITORY with it")
     invocation = invocation_of(context)
     try:
         with evidence_of(invocation, image, docker_config) as evidence:

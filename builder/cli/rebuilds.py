@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from builder.cli import exits
 from builder.cli.builds import Wait, as_data, print_asked
-from builder.cli.evidence import DockerConfigOption, ImageArgument, registry_access
+from builder.cli.evidence import DockerConfigOption, ImageArgument, digest_alone, registry_access
 from builder.cli.invocation import Json, invocation_of
-
-if TYPE_CHECKING:
-    from builder.client.models import Build
-
-_SHOWN = 50
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,12 +28,14 @@ def rebuild(
     wait: Wait = True,
     json: Json = False,
 ) -> None:
-    """Rebuild a released image from its signed record and compare, bit for bit.
+    """Rebuild a released image and compare.
 
-    An image that is equal gets a signed attestation that says so. One that is not: every differing file is named.
+    It is made again from its signed record, and compared bit for bit. An image that is equal gets a signed attestation
+    that says so; of one that is not every differing file is named.
     """
     from builder.cli.following import follow_shown
     from builder.cli.output import print_json
+    from builder.cli.summary import print_rebuilt
 
     digest = _digest(image, docker_config)
     with invocation_of(context).client() as client:
@@ -50,19 +47,19 @@ def rebuild(
     if json:
         print_json(as_data(ended))
     else:
-        _print_outcome(ended)
+        print_rebuilt(ended, image)
     if not ended.succeeded:
         raise typer.Exit(exits.REFUSED)
 
 
 def _digest(image: str, docker_config: Path | None) -> str:
     """Of a tag what the registry has under it now."""
-    from builder.image.digests import parse_digest
     from builder.registry.client import RegistryClient
     from builder.registry.reference import parse_reference
 
-    if image.startswith("sha256:"):
-        return parse_digest(image)
+    digest = digest_alone(image)
+    if digest is not None:
+        return digest
     reference = parse_reference(image)
     if reference.digest is not None:
         return reference.digest
@@ -71,38 +68,3 @@ def _digest(image: str, docker_config: Path | None) -> str:
         RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
     ):
         return registry.manifests.get(reference).digest
-
-
-def _print_outcome(build: Build) -> None:
-    from builder.cli.output import complain, print_fields, say, styled
-    from builder.cli.summary import print_outcome
-
-    found = build.rebuild
-    if not build.succeeded or found is None or found.attestation is None:
-        print_outcome(build)
-        if found is not None:
-            for one in found.differences[:_SHOWN]:
-                package = f"  [{one.package}]" if one.package else ""
-                complain(f"  {','.join(one.kinds):<13} {one.path}{package}")
-            if found.differences_total > _SHOWN:
-                complain(
-                    f"  … and {found.differences_total - _SHOWN} more; --json lists up to {len(found.differences)}"
-                )
-        return
-    attestation = found.attestation
-    mark = "SANDBOX, no real Sigstore: " if attestation.sandbox else ""
-    say()
-    print_fields(
-        [
-            ("reproduced", styled(found.outcome, "bold green")),
-            (
-                "materials",
-                ", ".join(f"{count} packages from {source}" for source, count in found.materials_from.items()),
-            ),
-            (
-                "attested by",
-                f"{mark}{attestation.identity} (issuer {attestation.issuer}), log index {attestation.log_index}",
-            ),
-            ("referrer", attestation.referrer),
-        ]
-    )

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from builder.cli.output import complain, print_fields, say, seconds_text, size_text, state_text, styled
+from builder.cli.evidence import digest_alone
+from builder.cli.output import complain, counted, print_fields, say, seconds_text, size_text, state_text, styled
 from builder.cli.problems import problem_lines
-from builder.client.models import Build, Result
+from builder.client.models import Attestation, Build, Rebuild, Result
 
+_SHOWN_DIFFERENCES = 50
 _SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 
 
 def print_outcome(build: Build) -> None:
     """For whoever followed it: the image and what to do with it, or why there is none."""
-    if build.released:
-        say()
-        print_fields([("released", styled(build.result.reference or "", "bold green")), *_facts(build)])
-        say()
-        print_fields(_next_commands(build.result))
+    if not build.released:
+        _print_failure(build)
         return
+    say()
+    print_fields([("released", styled(build.result.reference or "", "bold green")), *_facts(build)])
+    say()
+    print_fields(_next_commands(build.result))
+
+
+def print_rebuilt(build: Build, image: str) -> None:
+    """For whoever asked whether an image can be built again; `image` is how they named it."""
+    if not build.succeeded or build.rebuild is None:
+        _print_failure(build)
+        return
+    say()
+    print_fields([("reproduced", styled(build.rebuild.outcome, "bold green")), *_rebuild_facts(build.rebuild)])
+    attestation = build.rebuild.attestation
+    if attestation is not None and not digest_alone(image):
+        say()
+        print_fields([("verify", f"goldsmith verify {image} --rebuilder {attestation.identity}")])
+
+
+def _print_failure(build: Build) -> None:
     complain("")
     if build.problem is None:
         complain(f"The build {build.id} is {build.state}", "bold red")
     else:
-        first, *rest = problem_lines(build.problem)
+        first, *rest = problem_lines(build.problem, _differences(build))
         complain(f"{build.state}: {first}", "bold red")
         for line in rest:
             complain(line)
@@ -36,14 +55,18 @@ def print_build(build: Build) -> None:
         [
             ("build", build.id),
             ("recipe", f"{build.recipe}  {build.recipe_digest}"),
+            ("purpose", build.purpose if build.purpose != "release" else None),
             ("state", Text.assemble(state_text(build.state), "  (cancellation requested)" * build.cancel_requested)),
             ("requester", build.requester),
             ("created", f"{build.created_at:%Y-%m-%d %H:%M:%S} UTC"),
             ("took", _took(build)),
             ("attempt", str(build.attempt) if build.attempt > 1 else None),
             ("waits for", build.waits_for if build.state == "waiting" else None),
-            ("image", build.result.reference or build.result.digest),
+            ("unchanged since", build.unchanged_since),
+            ("image", build.result.reference or build.result.digest or build.subject),
             *_facts(build),
+            ("rebuilt", build.rebuild.outcome if build.rebuild else None),
+            *(_rebuild_facts(build.rebuild) if build.rebuild else ()),
         ]
     )
     if build.steps:
@@ -53,7 +76,7 @@ def print_build(build: Build) -> None:
         say(f"  {step.name:<13}", state_text(f"{step.state:<8}"), f" {took:>9}  {step.summary}")
     if build.problem is not None:
         say()
-        for line in problem_lines(build.problem):
+        for line in problem_lines(build.problem, _differences(build)):
             say(styled(line, "red"))
 
 
@@ -73,6 +96,29 @@ def _facts(build: Build) -> list[tuple[str, str | Text | None]]:
         ("signed by", _signer(result)),
         ("record", f"GET /v1/images/{result.digest}/record" if build.released else None),
     ]
+
+
+def _rebuild_facts(rebuild: Rebuild) -> list[tuple[str, str | Text | None]]:
+    sources = [f"{counted(count, 'package')} from {source}" for source, count in rebuild.materials_from.items()]
+    attestation = rebuild.attestation
+    return [
+        ("materials", ", ".join(sources) or None),
+        ("attested by", _identity(attestation) if attestation else None),
+        ("referrer", attestation.referrer if attestation else None),
+    ]
+
+
+def _differences(build: Build) -> list[str]:
+    """Of a rebuilt image that is another: what differs, a path a line."""
+    if build.rebuild is None:
+        return []
+    found, total = build.rebuild.differences, build.rebuild.differences_total
+    lines = [
+        f"{','.join(one.kinds):<13} {one.path}" + (f"  [{one.package}]" if one.package else "")
+        for one in found[:_SHOWN_DIFFERENCES]
+    ]
+    more = total - len(lines)
+    return [*lines, f"… and {more} more; --json lists up to {len(found)}"] if more > 0 else lines
 
 
 def _contents(result: Result) -> str | None:
@@ -105,10 +151,20 @@ def _gate(result: Result) -> Text | None:
 def _signer(result: Result) -> Text | None:
     if result.signer_identity is None:
         return None
-    mark = ("SANDBOX, no real Sigstore: ", "bold yellow") if result.sandbox_signer else ""
-    return Text.assemble(
-        mark, styled(f"{result.signer_identity} (issuer {result.signer_issuer}), log index {result.log_index}")
+    return _signature(
+        f"{result.signer_identity} (issuer {result.signer_issuer}), log index {result.log_index}",
+        sandbox=bool(result.sandbox_signer),
     )
+
+
+def _identity(signed: Attestation) -> Text:
+    return _signature(
+        f"{signed.identity} (issuer {signed.issuer}), log index {signed.log_index}", sandbox=signed.sandbox
+    )
+
+
+def _signature(text: str, *, sandbox: bool) -> Text:
+    return Text.assemble(("SANDBOX, no real Sigstore: ", "bold yellow") if sandbox else "", styled(text))
 
 
 def _next_commands(result: Result) -> list[tuple[str, str | Text | None]]:

@@ -68,6 +68,8 @@ def trusted(invocation: Invocation, given: Choice) -> Trusted:
     """Raises TrustIncomplete, TrustInvalid, TrustUnavailable, and what the client raises when the server is asked."""
     found = invocation.found
     rebuilder = given.rebuilder or (found.configuration.rebuilder if found else None)
+    if given.rebuilder is not None and rebuilder is None:
+        raise TrustIncomplete("--rebuilder names nobody", hint="give the identity in the rebuilder's certificate")
     return replace(_trusted(invocation, given), rebuilder=rebuilder, reproduced=given.rebuilder is not None)
 
 

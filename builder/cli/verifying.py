@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import rfc8785
 from pydantic import ValidationError
 
+from builder.cli.bundles import told_predicate_type
 from builder.cli.evidence import Bundles, Evidence
+from builder.cli.reproduced import Reproduction, reproductions_of
 from builder.cli.trusting import Trusted
 from builder.signing.slsa import Provenance
 from builder.signing.statement import REPRODUCTION, SLSA_PROVENANCE
@@ -55,6 +57,7 @@ class Verification:
     statement: VerifiedStatement | None = None
     provenance: Provenance | None = None
     ignored: tuple[str, ...] = ()
+    reproduction: Reproduction | None = None
 
     @property
     def passed(self) -> bool:
@@ -69,12 +72,16 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
             Check("manifest digest", True, f"{evidence.digest}, computed from what {evidence.manifest_from} gave")
         )
     bundles = evidence.bundles()
-    verified, refusals, reproductions = _verify_all(bundles, evidence.digest, trust)
+    # What a bundle says it is decides only who must have signed it.
+    rebuilders = [one for one in bundles.found if told_predicate_type(one) == REPRODUCTION]
+    signers = [one for one in bundles.found if told_predicate_type(one) != REPRODUCTION]
+    verified, refusals = _verify_all(signers, evidence.digest, trust)
+    reproductions, disbelieved = reproductions_of(rebuilders, evidence.digest, trust)
     proofs = [one for one in verified if one.statement.predicate_type == SLSA_PROVENANCE]
-    ignored = tuple(str(refusal) for refusal in refusals) + bundles.unreadable
+    ignored = tuple(str(refusal) for refusal in refusals) + bundles.unreadable + disbelieved
     if not proofs:
         checks += _why_none(evidence, bundles, verified, refusals)
-        return Verification(evidence.image, evidence.digest, trust, tuple(checks))
+        return Verification(evidence.image, evidence.digest, trust, tuple(checks), ignored=disbelieved)
     newest = max(proofs, key=lambda one: (one.integrated_time or _EPOCH, one.log_index))
     checks += _signature_checks(newest, evidence.digest)
     try:
@@ -85,13 +92,20 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
         checks.append(Check("provenance", False, f"not SLSA Provenance v1: {place}: {fault['msg']}"))
         return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, ignored=ignored)
     checks += [Check("builder id", True, provenance.run_details.builder.id), _recipe_check(provenance)]
-    checks += _reproduction_checks(reproductions, trust)
-    return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, provenance, ignored)
+    reproduction = reproductions[0] if reproductions else None
+    if reproduction is not None:
+        checks.append(Check("reproduced", True, str(reproduction)))
+    elif trust.reproduced:
+        # That there is none is a failure only for whoever asked for it.
+        checks.append(Check("reproduced", False, f"no attestation of {trust.rebuilder} that holds is attached"))
+    return Verification(
+        evidence.image, evidence.digest, trust, tuple(checks), newest, provenance, ignored, reproduction
+    )
 
 
 def verification_data(verification: Verification) -> dict[str, Any]:
     """As JSON, docs/cli.md."""
-    statement, provenance = verification.statement, verification.provenance
+    statement, provenance, rebuilt = verification.statement, verification.provenance, verification.reproduction
     return {
         "verified": verification.passed,
         "image": verification.image,
@@ -102,28 +116,35 @@ def verification_data(verification: Verification) -> dict[str, Any]:
             "fromServer": verification.trust.from_server,
             "identity": verification.trust.identity,
             "issuer": verification.trust.issuer,
+            "rebuilder": verification.trust.rebuilder,
         },
         "sandbox": statement.sandbox if statement else None,
         "logIndex": statement.log_index if statement else None,
-        "integratedTime": statement.integrated_time.isoformat() if statement and statement.integrated_time else None,
+        "integratedTime": _time_data(statement),
         "builderId": provenance.run_details.builder.id if provenance else None,
         "recipeDigest": _recipe_digest(provenance) if provenance else None,
+        "reproduction": {
+            "identity": rebuilt.signed.identity,
+            "logIndex": rebuilt.signed.log_index,
+            "integratedTime": _time_data(rebuilt.signed),
+            "bitForBit": rebuilt.bit_for_bit,
+        }
+        if rebuilt
+        else None,
         "ignored": list(verification.ignored),
     }
 
 
+def _time_data(signed: VerifiedStatement | None) -> str | None:
+    return signed.integrated_time.isoformat() if signed and signed.integrated_time else None
+
+
 def _verify_all(
-    bundles: Bundles, digest: str, trust: Trusted
-) -> tuple[list[VerifiedStatement], list[VerificationFailed], list[VerifiedStatement]]:
-    """What the signer said, what does not verify, and what the rebuilder said."""
+    bundles: Sequence[bytes], digest: str, trust: Trusted
+) -> tuple[list[VerifiedStatement], list[VerificationFailed]]:
     verified: list[VerifiedStatement] = []
     refusals: list[VerificationFailed] = []
-    reproductions: list[VerifiedStatement] = []
-    for bundle in bundles.found:
-        reproduction = _reproduction(bundle, digest, trust)
-        if reproduction is not None:
-            reproductions.append(reproduction)
-            continue
+    for bundle in bundles:
         try:
             verified.append(
                 verify_bundle(
@@ -132,37 +153,7 @@ def _verify_all(
             )
         except VerificationFailed as error:
             refusals.append(error)
-    return verified, refusals, reproductions
-
-
-def _reproduction(bundle: bytes, digest: str, trust: Trusted) -> VerifiedStatement | None:
-    """The bundle's statement if it is the rebuilder's, about a reproduction of the image."""
-    if trust.rebuilder is None:
-        return None
-    try:
-        return verify_bundle(
-            bundle,
-            trusted_root=trust.root,
-            identity=trust.rebuilder,
-            issuer=trust.issuer,
-            digest=digest,
-            predicate_type=REPRODUCTION,
-        )
-    except VerificationFailed:
-        return None
-
-
-def _reproduction_checks(reproductions: Sequence[VerifiedStatement], trust: Trusted) -> list[Check]:
-    """The newest one told. That there is none is a failure only for whoever asked for it."""
-    if not reproductions:
-        missing = Check("reproduced", False, f"no attestation by {trust.rebuilder} is attached")
-        return [missing] if trust.reproduced else []
-    newest = max(reproductions, key=lambda one: (one.integrated_time or _EPOCH, one.log_index))
-    matched = newest.statement.predicate.get("matched")
-    whole = isinstance(matched, dict) and matched.get("manifest") is True
-    how = "bit for bit" if whole else "by config and diff IDs; its layers were compressed otherwise"
-    time = f" at {newest.integrated_time:%Y-%m-%d %H:%M:%S} UTC" if newest.integrated_time else ""
-    return [Check("reproduced", True, f"{how}, by {newest.identity}{time}")]
+    return verified, refusals
 
 
 def _why_none(

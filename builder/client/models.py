@@ -55,9 +55,20 @@ class Attestation(Answer):
     referrer: str
 
 
+class Matched(Answer):
+    manifest: bool
+    config: bool
+    diff_ids: bool
+    inventory: bool
+
+
 class DifferingPath(Answer):
+    """`golden` and `rebuilt` are the sha256 of its content as it was and as it became, in hex."""
+
     path: str
     kinds: tuple[str, ...]
+    golden: str | None = None
+    rebuilt: str | None = None
     package: str | None = None
 
 
@@ -66,6 +77,8 @@ class Rebuild(Answer):
 
     rebuilt_digest: str
     outcome: str
+    matched: Matched
+    paths: int
     offline: bool
     materials_from: dict[str, int] = {}
     differences: tuple[DifferingPath, ...] = ()
