@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
-from scripts.benchmarks import pipeline
+from scripts.benchmarks import build, pipeline
 
-_BENCHMARKS = {"pipeline": pipeline.main}
+_BENCHMARKS = {"build": build, "pipeline": pipeline}
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or arguments[0] not in _BENCHMARKS:
-        print(f"usage: scripts/bench {'|'.join(_BENCHMARKS)}", file=sys.stderr)
-        return 64
-    return _BENCHMARKS[arguments[0]]()
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Goldsmith beside its peers, in one run.")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, module in _BENCHMARKS.items():
+        described = module.__doc__ or ""
+        names.add_parser(
+            name,
+            help=described.splitlines()[0],
+            description=described,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    return _BENCHMARKS[parser.parse_args().name].main()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main())
