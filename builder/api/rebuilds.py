@@ -11,6 +11,8 @@ from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
 from builder.pipeline.rebuilding import submit_rebuild
+from builder.pipeline.services import Services
+from builder.recipes.model import RepositoryName
 from builder.store import journal
 from builder.store.schema import Build
 
@@ -23,6 +25,12 @@ class RebuildRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     offline: bool = Field(default=False, description="Take every package from the registry; ask no archive.")
+    repository: RepositoryName | None = Field(
+        default=None,
+        description="Where in the registry the image is, if another installation released it: its provenance must be "
+        "signed by whom this one believes.",
+        examples=["golden/web"],
+    )
 
 
 @router.post(
@@ -37,14 +45,12 @@ def create_rebuild(
     response: Response,
     digest: Digest,
     requester: Caller,
-    database: Store,
     wanted: RebuildRequest | None = None,
 ) -> BuildView:
-    registry: str = request.app.state.settings.registry
-    with database.write() as session:
-        offline = wanted is not None and wanted.offline
-        build = submit_rebuild(session, digest, registry=registry, requester=requester, offline=offline)
-        view = build_view(build, [], registry)
+    services: Services = request.app.state.services
+    asked = wanted or RebuildRequest()
+    build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
+    view = build_view(build, [], services.settings.registry)
     response.headers["Location"] = f"/v1/builds/{view.id}"
     return view
 

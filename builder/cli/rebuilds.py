@@ -37,9 +37,9 @@ def rebuild(
     from builder.cli.output import print_json
     from builder.cli.summary import print_rebuilt
 
-    digest = _digest(image, docker_config)
+    digest, repository = _named(image, docker_config)
     with invocation_of(context).client() as client:
-        submitted = client.submit_rebuild(digest, offline=offline)
+        submitted = client.submit_rebuild(digest, repository, offline=offline)
         if not wait:
             print_asked(submitted, json=json)
             return
@@ -52,19 +52,19 @@ def rebuild(
         raise typer.Exit(exits.REFUSED)
 
 
-def _digest(image: str, docker_config: Path | None) -> str:
-    """Of a tag what the registry has under it now."""
+def _named(image: str, docker_config: Path | None) -> tuple[str, str | None]:
+    """An image's digest and, unless the digest alone was given, its repository. Of a tag what the registry has now."""
     from builder.registry.client import RegistryClient
     from builder.registry.reference import parse_reference
 
     digest = digest_alone(image)
     if digest is not None:
-        return digest
+        return digest, None
     reference = parse_reference(image)
     if reference.digest is not None:
-        return reference.digest
+        return reference.digest, reference.repository.name
     with (
         tempfile.TemporaryDirectory() as locks,
         RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
     ):
-        return registry.manifests.get(reference).digest
+        return registry.manifests.get(reference).digest, reference.repository.name

@@ -71,9 +71,11 @@ class Client:
         """Ask for a recipe's lock."""
         return self._json(Build, "POST", "/v1/locks", json={"recipe": recipe})
 
-    def submit_rebuild(self, digest: str, *, offline: bool) -> Build:
-        """Ask for a released image to be rebuilt and compared."""
-        return self._json(Build, "POST", f"/v1/images/{_part(digest)}/rebuilds", json={"offline": offline})
+    def submit_rebuild(self, digest: str, repository: str | None = None, *, offline: bool) -> Build:
+        """Ask for a released image to be rebuilt and compared. `repository` is for one that another installation
+        released."""
+        asked: dict[str, Any] = {"offline": offline} | ({"repository": repository} if repository else {})
+        return self._json(Build, "POST", f"/v1/images/{_part(digest)}/rebuilds", json=asked)
 
     def lock(self, build_id: str) -> bytes:
         """The lock that a build made or used, as JSON."""

@@ -66,7 +66,7 @@ class RebuildStage:
         repository = services.released(task.build.options["repository"])
         with task.journal.step("record") as step:
             found = services.registry.manifests.get(repository.at(digest))
-            record = signed_record(services, repository, digest)
+            record = signed_record(services, services.registry, repository, digest)
             step.summary = f"provenance signed by {record.identity}"
         # From here on the recipe is the signed one.
         task = replace(task, recipe=record.recipe)

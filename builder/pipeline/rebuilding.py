@@ -1,10 +1,12 @@
-"""Taking a rebuild in: of an image that was released here."""
+"""Taking a rebuild in: of an image that was released here, or of any that the registry has with its signed record."""
 
 from __future__ import annotations
 
-from sqlalchemy.orm import Session
-
 from builder.errors import Rejected
+from builder.image.digests import digest_of
+from builder.pipeline.services import Services
+from builder.pipeline.signed import signed_record
+from builder.recipes.reading import canonical_json
 from builder.store import builds, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
@@ -17,23 +19,35 @@ class ImageUnknown(Rejected):
     status = 404
 
 
-def submit_rebuild(session: Session, digest: str, *, registry: str, requester: str, offline: bool) -> Build:
-    """A new build that rebuilds and compares. Raises ImageUnknown."""
-    release = releases.of_image(session, digest, registry)
-    if release is None:
+def submit_rebuild(services: Services, digest: str, repository: str | None, *, requester: str, offline: bool) -> Build:
+    """A new build that rebuilds and compares.
+
+    `repository`, below the service's registry, is where an image is that was released by another installation: its
+    provenance must be signed by whom the settings name. Raises ImageUnknown, and of such an image as `signed_record`.
+    """
+    registry = services.settings.registry
+    with services.database.read() as session:
+        release = releases.of_image(session, digest, registry, repository)
+        found = builds.get(session, release.build_id) if release is not None else None
+    if release is not None and found is not None:
+        repository, name, recipe = release.repository, found.recipe_name, found.recipe
+    elif repository is not None:
+        record = signed_record(services, services.impatient_registry, services.released(repository), digest)
+        name, recipe = record.recipe.metadata.name, canonical_json(record.recipe).decode()
+    else:
         raise image_unknown(digest)
-    released = builds.get(session, release.build_id)
     submission = Submission(
-        recipe_name=released.recipe_name,
-        recipe_digest=released.recipe_digest,
-        recipe=released.recipe,
+        recipe_name=name,
+        recipe_digest=digest_of(recipe.encode()),
+        recipe=recipe,
         origin="release",
         requester=requester,
         purpose=Purpose.REBUILD,
         subject=digest,
-        options={"repository": release.repository, "offline": offline},
+        options={"repository": repository, "offline": offline},
     )
-    return builds.submit(session, submission)
+    with services.database.write() as session:
+        return builds.submit(session, submission)
 
 
 def image_unknown(digest: str) -> ImageUnknown:

@@ -16,6 +16,7 @@ from builder.recipes.model import Recipe
 from builder.recipes.reading import recipe_digest
 from builder.registry.artifact import BUNDLE
 from builder.registry.attached import attached
+from builder.registry.client import RegistryClient
 from builder.registry.reference import Repository
 from builder.signing.slsa import Provenance, ResourceDescriptor
 from builder.signing.statement import SLSA_PROVENANCE
@@ -43,12 +44,12 @@ class SignedRecord:
     identity: str
 
 
-def signed_record(services: Services, repository: Repository, digest: str) -> SignedRecord:
+def signed_record(services: Services, registry: RegistryClient, repository: Repository, digest: str) -> SignedRecord:
     """Verify the newest provenance beside an image.
 
     Raises SettingsInvalid, VerificationFailed, NotRebuildable, and what the registry client raises.
     """
-    newest, bundle = _verified(services, repository, digest)
+    newest, bundle = _verified(services, registry, repository, digest)
     try:
         provenance = Provenance.model_validate(newest.statement.predicate)
     except ValidationError as error:
@@ -79,19 +80,21 @@ def signed_record(services: Services, repository: Repository, digest: str) -> Si
     )
 
 
-def _verified(services: Services, repository: Repository, digest: str) -> tuple[VerifiedStatement, bytes]:
+def _verified(
+    services: Services, registry: RegistryClient, repository: Repository, digest: str
+) -> tuple[VerifiedStatement, bytes]:
     settings = services.settings
     if settings.signer_identity is None or settings.signer_issuer is None:
         raise SettingsInvalid(
             "without GOLDSMITH_SIGNER_IDENTITY and GOLDSMITH_SIGNER_ISSUER nobody knows whose provenance to believe"
         )
     root = client_trust(services.trust).trusted_root
-    found = attached(services.registry, repository, digest, BUNDLE)
+    found = attached(registry, repository, digest, BUNDLE)
     proofs: list[tuple[VerifiedStatement, bytes]] = []
     refusals = list(found.unreadable)
     for blob in found.blobs:
         try:
-            bundle = services.registry.blobs.fetch(repository, blob, limit=MAX_BUNDLE)
+            bundle = registry.blobs.fetch(repository, blob, limit=MAX_BUNDLE)
             verified = verify_bundle(
                 bundle,
                 trusted_root=root,

@@ -95,6 +95,9 @@ PortSpec = Annotated[
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 Arguments = Annotated[list[Text], Field(min_length=1, max_length=256)]
 ImageDigestReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}$")]
+RepositoryName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$", max_length=200)
+]
 
 
 class DebianBase(Strict):
@@ -287,9 +290,7 @@ Step = Annotated[
 class Publish(Strict):
     """Where a released image goes, below the registry of the service."""
 
-    repository: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$", max_length=200)
-    ]
+    repository: RepositoryName
     tags: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]] = ["latest"]
 
     @model_validator(mode="after")

@@ -103,6 +103,7 @@ class Stack:
         if role == "rebuild":
             settings |= {
                 "STATE_DIRECTORY": str(self.state / "rebuilder"),
+                "BUILDER_ID": "https://goldsmith.invalid/rebuilder",
                 "REBUILDER_IDENTITY": _SANDBOX_REBUILDER,
                 "REBUILDER_ISSUER": self.sigstore_url,
                 "IDENTITY_TOKEN_URL": f"{self.sigstore_url}/oidc/token",

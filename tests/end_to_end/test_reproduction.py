@@ -16,13 +16,20 @@ import pytest
 
 from builder.image.documents import parse_manifest
 from builder.pipeline.materials import MATERIALS
+from builder.pipeline.rebuild import RebuildStage
+from builder.pipeline.rebuilding import ImageUnknown, submit_rebuild
+from builder.pipeline.services import Services
+from builder.pipeline.stage import run_stage
 from builder.planning.apt import AptArchive
 from builder.planning.debs import DebStore
 from builder.planning.mirrors import find_mirrors
 from builder.process import run
 from builder.registry.artifact import BUNDLE
 from builder.registry.attached import attached
+from builder.settings import load_settings
 from builder.signing.statement import REPRODUCTION
+from builder.signing.verification import VerificationFailed
+from builder.store.states import REBUILD
 from scripts.stack.services import ROOT
 from tests.end_to_end.world import Goldsmith, Released
 
@@ -239,3 +246,26 @@ def test_a_package_of_many_images_is_stored_once(goldsmith: Goldsmith, web: Rele
     for released in (one, two):
         assert goldsmith.registry.blobs.size(goldsmith.repository(released), f"sha256:{tini}") is not None
     assert len(list(blobs.glob(f"*/{tini}/data"))) == 1
+
+
+def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_registry_alone(
+    goldsmith: Goldsmith, web: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own database, state and identity; of the first installation it knows the registry and whom to believe."""
+    for name, value in goldsmith.stack.environment("rebuild").items():
+        if name.startswith("GOLDSMITH_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GOLDSMITH_DATABASE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+    monkeypatch.setenv("GOLDSMITH_STATE_DIRECTORY", str(tmp_path / "state"))
+    services = Services(load_settings())
+    services.database.migrate()
+    with pytest.raises(ImageUnknown):
+        submit_rebuild(services, web.digest, None, requester="auditor", offline=True)
+    with pytest.raises(VerificationFailed):
+        submit_rebuild(services, web.digest, "golden/debian", requester="auditor", offline=True)
+    build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", offline=True)
+    stage = RebuildStage(services)
+    state = run_stage(
+        services.database, REBUILD, build.id, stage.work, stage.clean_up, lease_seconds=60, log_limit=10**7
+    )
+    assert state == "reproduced"
