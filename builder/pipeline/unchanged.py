@@ -10,6 +10,7 @@ from builder.pipeline.evidence import BuildEvidence
 from builder.pipeline.services import Services
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
+from builder.planning.lockfile import read_lock_beside
 from builder.recipes.catalogue import Catalogue
 from builder.recipes.model import Recipe
 from builder.recipes.reading import recipe_digest
@@ -51,7 +52,13 @@ def answering_release(
     if build_key(digest, made) != release.build_key:
         return None  # another version of the builder made it
     if made.base.recipe is not None:
-        base = builds.newest_release(session, catalogue.get(made.base.recipe).digest, registry)
+        listed = catalogue.get(made.base.recipe)
+        own = read_lock_beside(listed.path)
+        base = (
+            releases.of_key(session, build_key(listed.digest, own), registry)
+            if own is not None
+            else builds.newest_release(session, listed.digest, registry)
+        )
         if base is None or base.digest != made.base.image_digest:
             return None
     return release
