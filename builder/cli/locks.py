@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,13 +57,14 @@ def lock(
         raise typer.BadParameter("it is for writing the lock of a recipe file", param_hint="--keep")
     if output and (check or diff):
         raise typer.BadParameter("--check and --diff write nothing", param_hint="--output")
+    wanted = wanted_recipe(recipe)
     target = output or (lock_path(file) if file and not (check or diff) else None)
     if target is not None:
         refuse_unwritable(target)
     invocation = invocation_of(context)
     with file_pointed_out(recipe):
         before = _before(invocation, recipe, file, needed=check or diff or keep)
-        after = _kept(file, before) if keep and file and before else _resolved(invocation, recipe)
+        after = _kept(file, before) if keep and file and before else _resolved(invocation, wanted)
     changes = changes_between(before, after) if before else None
     if check or diff:
         assert changes is not None, "without a lock before there is nothing to check"
@@ -104,12 +105,12 @@ def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: b
     return found
 
 
-def _resolved(invocation: Invocation, recipe: str) -> Lock:
+def _resolved(invocation: Invocation, wanted: str | dict[str, Any]) -> Lock:
     from builder.cli.following import follow_quietly
     from builder.planning.lockfile import parse_lock
 
     with invocation.client() as client:
-        ended = follow_quietly(client, client.submit_lock(wanted_recipe(recipe)))
+        ended = follow_quietly(client, client.submit_lock(wanted))
         if not ended.succeeded:
             problem = ended.problem
             if problem is None:

@@ -13,7 +13,9 @@ def tell_error(error: GoldsmithError, *, machine: bool = False) -> None:
     if machine:
         print_json({"problem": error.problem().model_dump(mode="json")})
     if len(error.errors) > 1:
-        complain(f"goldsmith: {error.problem().title}")
+        # What stands before the first fault says what they are faults of.
+        subject = error.detail.partition(str(error.errors[0]))[0].strip(": ")
+        complain(f"goldsmith: {error.problem().title}" + (f": {subject}" if subject else ""))
         for fault in error.errors:
             complain(f"  {fault}")
         if error.hint:

@@ -82,7 +82,10 @@ def verify(
     from builder.registry.errors import DigestMismatch
 
     if rebuilder is not None and digest_alone(image):
-        raise typer.BadParameter("it is the registry that has what a rebuilder attests: name HOST/REPOSITORY with it")
+        raise typer.BadParameter(
+            "what a rebuilder attests is in the registry: name the image there, HOST/REPOSITORY@sha256:…",
+            param_hint="--rebuilder",
+        )
     invocation = invocation_of(context)
     try:
         with evidence_of(invocation, image, docker_config) as evidence:

@@ -1,23 +1,20 @@
 """`goldsmith build` and its companions, against a real API whose workers are played."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from builder.cli.main import main
-from builder.errors import Fault, Problem, Rejected
+from builder.errors import Fault, Rejected
 from builder.store.states import BUILD, State
-from tests.unit.cli_server import IMAGE, OTHER, WEB_RECIPE, Api, Worker, running_api
+from tests.unit.cli_commands import command, environment, meanwhile, newest, on_a_terminal, submitted
+from tests.unit.cli_server import IMAGE, OTHER, WEB_RECIPE, Api, running_api
 
 Output = pytest.CaptureFixture[str]
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202eevil"
@@ -36,53 +33,6 @@ def api(served: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
     for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
     return served
-
-
-@contextmanager
-def meanwhile(work: Callable[[], None]) -> Iterator[None]:
-    """Run `work` beside the command; what goes wrong in it interrupts the command and fails the test."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-            signal.raise_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(30)
-        if failures:
-            raise failures[0]
-
-
-def submitted(api: Api, recipe: str, known: str | None) -> Worker:
-    """The worker of the next build of a recipe, after the one that is `known`."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = newest(api, recipe)
-        if found is not None and found != known:
-            return api.worker(found)
-        time.sleep(0.02)
-    raise AssertionError("no build came in")
-
-
-def newest(api: Api, recipe: str) -> str | None:
-    try:
-        return api.newest(recipe, within=0.01)
-    except AssertionError:
-        return None
-
-
-def fail(worker: Worker, problem: Problem) -> None:
-    worker.take(BUILD)
-    step = worker.begin("packages", "Reading package lists", "E: no such package")
-    worker.finish(step, "package nginx-lite is unknown", state="failed")
-    worker.end(State.FAILED, problem)
 
 
 def test_a_build_is_followed_to_its_release_and_says_all_that_matters(api: Api, capsys: Output) -> None:
@@ -194,7 +144,7 @@ def test_a_build_whose_base_fails_fails_and_names_the_base(tmp_path: Path, capsy
     with running_api(tmp_path / "state") as api:
 
         def work() -> None:
-            fail(api.worker(api.newest("base")), Rejected("it broke").problem())
+            api.worker(api.newest("base")).fail(Rejected("it broke").problem())
 
         with meanwhile(work):
             assert main(["build", "layered", "--url", api.url, "--key", api.key]) == 2
@@ -208,7 +158,7 @@ def test_a_failed_build_tells_every_error_the_last_lines_and_where_the_log_is(ap
     faults = [Fault(message="unknown package", field="spec.packages[0]", hint="did you mean 'nginx-light'?")]
     problem = Rejected("nginx-lite is not in Debian", hint="check the name", errors=faults).problem()
     known = newest(api, "web")
-    with meanwhile(lambda: fail(submitted(api, "web", known), problem)):
+    with meanwhile(lambda: submitted(api, "web", known).fail(problem)):
         assert main(["build", "web"]) == 2
     told = capsys.readouterr()
     assert "web/packages| E: no such package" in told.out
@@ -372,30 +322,3 @@ def test_recipes_are_listed_with_those_that_cannot_be_used(tmp_path: Path, capsy
         page = json.loads(capsys.readouterr().out)
         assert [one["name"] for one in page["recipes"]] == ["web"]
         assert list(page["invalid"]) == ["bad"]
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "builder.cli", *arguments]
-
-
-def environment(api: Api) -> dict[str, str]:
-    return {**os.environ, **api.environment, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
-
-
-def on_a_terminal(api: Api, *arguments: str) -> str:
-    """What a command writes to a pseudo-terminal."""
-    near, far = os.openpty()
-    child = subprocess.Popen(command(*arguments), env=environment(api), stdin=far, stdout=far, stderr=far)
-    os.close(far)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(near, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
-    child.wait(20)
-    os.close(near)
-    return shown.decode("utf-8", "replace")
