@@ -1,4 +1,4 @@
-"""Writes the reference pages that the code itself knows: settings, problems, the recipe's schema, the API.
+"""Writes the reference pages that the code itself knows: settings, problems, canonical form, recipe schema, API.
 
 `python -m scripts.generate_docs` writes them below docs/; a test holds that they are current.
 """
@@ -18,6 +18,7 @@ import builder
 import workers
 from builder.api.app import create_app
 from builder.api.problems import known_problems
+from builder.image.canonical_rules import RULES, SETTLED, Action
 from builder.recipes.schema import recipe_schema
 from builder.settings import Settings
 
@@ -29,6 +30,7 @@ def pages() -> dict[str, str]:
     return {
         "settings.md": _settings(),
         "problems.md": _problems(),
+        "formats/canonical.md": _canonical(),
         "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
         "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
     }
@@ -69,6 +71,41 @@ def _problems() -> str:
         doc = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ") if "__doc__" in vars(kind) else ""
         meaning = f"{kind.title}. {doc}".replace("|", "\\|").strip()
         lines.append(f"| `{slug}` | {kind.status} | {'yes' if kind.retryable else 'no'} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _canonical() -> str:
+    actions = {
+        Action.DROP: "left out",
+        Action.EMPTY: "a file stays, without its content",
+        Action.CONTENTS: "stays empty, owned by root",
+        Action.ENGINE: "left out, and never deleted from a base: an engine makes it for each container",
+        Action.XATTR: "extended attribute left out of every entry",
+    }
+    lines = [
+        "# What the canonical form leaves out or settles",
+        "",
+        "Made from `builder/image/canonical_rules.py`; do not edit. Two builds of one lock may differ in what stands",
+        "here, and in nothing else. [ADR 5](../adr/0005-canonical-form.md) says why there is such a form.",
+        "",
+        "## Said in one way for every tree",
+        "",
+        "| what | form | reason |",
+        "| --- | --- | --- |",
+        *(f"| {row.what} | {row.form} | {row.reason} |" for row in SETTLED),
+        "",
+        "## Paths and attributes",
+        "",
+        "The first row that fits decides. `*` stands for any part of one name, `/**` for everything below.",
+        "",
+        "| path | what becomes of it | reason |",
+        "| --- | --- | --- |",
+    ]
+    for rule in RULES:
+        path = rule.pattern if rule.action is Action.XATTR else "/" + rule.pattern
+        link = f", if it is a link to `{rule.target.decode()}`" if rule.target else ""
+        mode = f", mode {rule.mode:04o}" if rule.mode is not None else ""
+        lines.append(f"| `{path}`{link} | {actions[rule.action]}{mode} | {rule.reason} |")
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder.errors import Rejected
 from builder.image.canonical_rules import Action, keep_xattr, rule_for
-from builder.image.changes import refuse_reserved_names
+from builder.image.changes import refuse_reserved
 from builder.image.digests import EMPTY_SHA256, Readable
 from builder.image.entry import Entry, EntryType, shown
 from builder.image.settle import link_targets, settle
@@ -43,7 +43,7 @@ def canonicalise(
     `epoch` (seconds since 1970) becomes every entry's modification time. `edit` may change an entry's bits or leave the
     entry out, after the table has been applied; this is where a recipe's hardening comes in. The spool is an unnamed
     file in `spool_dir` as large as the tree's contents; close the tree to give its space back. Raises ArchiveInvalid,
-    ArchiveTooLarge, NameReserved and EpochInvalid.
+    ArchiveTooLarge, NameReserved, DeviceReserved and EpochInvalid.
     """
     if not 0 <= epoch <= _LARGEST_EPOCH:
         raise EpochInvalid(f"{epoch} is not between 0 and {_LARGEST_EPOCH} seconds since 1970")
@@ -68,7 +68,7 @@ def canonicalise(
             return edit(kept) if kept is not None else None
 
         entries, sources = settle(link_targets(stored), stored, edited)
-        refuse_reserved_names(entries)
+        refuse_reserved(entries)
         return Tree(entries, spool, {path: offsets[source] for path, source in sources.items()}, epoch)
     except BaseException:
         spool.close()

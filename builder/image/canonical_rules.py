@@ -1,6 +1,7 @@
-"""What the canonical form leaves out, empties or settles, as one table: all of it, with the reason for each row.
+"""What the canonical form leaves out, empties or settles: all of it, with the reason for each row.
 
-Two builds of one lock may differ only in what stands here. Everything else that differs is a fault to be found.
+Two builds of one lock may differ only in what stands here. Everything else that differs is a fault to be found. The
+same table for people, made from this one, is docs/formats/canonical.md.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Rule:
 _MOUNT = "a mount point: the engine fills it when a container starts"
 _EMPTIED = "starts empty in every container"
 _CACHE = "a cache that its program makes again; its bytes change from run to run"
+_LOCK = "a lock file: its program makes it again"
 _LOG = "a log of the build, with times in it; the build record keeps the log"
 _BACKUP = "the state before the last change, kept by its tool; depends on the order of changes"
 _IDENTITY = "must differ between machines: one in an image would be shared by all its containers"
@@ -62,7 +64,7 @@ RULES: tuple[Rule, ...] = (
     Rule("var/cache/apt/*.bin", Action.DROP, _CACHE),
     Rule("var/cache/apt/archives/*.deb", Action.DROP, "packages are named by the lock, not kept in the image"),
     Rule("var/cache/apt/archives/partial/**", Action.DROP, "half-loaded packages"),
-    Rule("var/cache/apt/archives/lock", Action.DROP, _CACHE),
+    Rule("var/cache/apt/archives/lock", Action.DROP, _LOCK),
     Rule("var/lib/apt/lists/**", Action.DROP, "package indexes of the day; the lock says what was installed"),
     Rule("var/lib/apt/periodic/**", Action.DROP, _CACHE),
     Rule("var/cache/ldconfig/aux-cache", Action.DROP, _CACHE),
@@ -70,8 +72,8 @@ RULES: tuple[Rule, ...] = (
     Rule("var/cache/fontconfig/**", Action.DROP, _CACHE),
     Rule("var/cache/man/**", Action.DROP, _CACHE),
     Rule("var/lib/dpkg/*-old", Action.DROP, _BACKUP),
-    Rule("var/lib/dpkg/lock", Action.DROP, _CACHE),
-    Rule("var/lib/dpkg/lock-frontend", Action.DROP, _CACHE),
+    Rule("var/lib/dpkg/lock", Action.DROP, _LOCK),
+    Rule("var/lib/dpkg/lock-frontend", Action.DROP, _LOCK),
     Rule("etc/passwd-", Action.DROP, _BACKUP),
     Rule("etc/group-", Action.DROP, _BACKUP),
     Rule("etc/shadow-", Action.DROP, _BACKUP),
@@ -92,6 +94,51 @@ RULES: tuple[Rule, ...] = (
     Rule("trusted.overlay.*", Action.XATTR, "the book-keeping of the build machine's overlay file system"),
 )
 """The first row that fits a path decides."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Something about every tree that is said in one way, however an archive says it."""
+
+    what: str
+    form: str
+    reason: str
+
+
+SETTLED: tuple[Settled, ...] = (
+    Settled(
+        "order of the entries",
+        "by path, component by component, as bytes; a directory before what is in it",
+        "a file system gives names in any order, and archivers keep that order",
+    ),
+    Settled("modification times", "one constant for all, from the lock", "they are those of the build's clock"),
+    Settled("access and change times", "left out", "they change with every look at a file"),
+    Settled("names of owners", "left out; the numbers stay", "they come from the accounts of whoever packs"),
+    Settled(
+        "header dialect, PAX records not named here, padding",
+        "ustar; PAX for what ustar cannot say; two zero blocks at the end",
+        "each archiver has its own",
+    ),
+    Settled(
+        "the name of a file with several",
+        "the first in order is the file, the others are hard links to it",
+        "which one an archiver meets first is chance",
+    ),
+    Settled(
+        "attributes of a hard link",
+        "those of its file, repeated",
+        "archivers differ, and an engine that sets the owner of a name takes capabilities from its file",
+    ),
+    Settled("holes in files", "written in full, as zeros", "where holes lie depends on the file system"),
+    Settled("mode of a symlink", "0777", "it means nothing, and archivers write different ones"),
+    Settled("the root directory", "no entry", "it belongs to whoever unpacks"),
+    Settled("directories that an archive leaves out", "0755, owned by root", "engines make them so"),
+    Settled(
+        "extended attributes with an empty value",
+        "left out",
+        "for POSIX an empty PAX value is none, and engines lose them",
+    ),
+)
 
 
 def path_regex(pattern: str) -> str:

@@ -22,6 +22,11 @@ class NameReserved(Rejected):
     title = "A name in the image is reserved by the layer format"
 
 
+class DeviceReserved(Rejected):
+    slug = "device-reserved"
+    title = "A device in the image means a deleted file to engines"
+
+
 @dataclass(frozen=True)
 class Changes:
     """The difference between a base and a tree, each part in canonical order.
@@ -42,9 +47,9 @@ class Changes:
 def diff(base: Sequence[Entry], tree: Sequence[Entry]) -> Changes:
     """Compare two trees, modification times aside. `base` is what the lower layers really hold (see `flatten`).
 
-    Raises NameReserved for a name that begins with ".wh.".
+    Raises NameReserved and DeviceReserved.
     """
-    refuse_reserved_names(tree)
+    refuse_reserved(tree)
     before = {entry.path: entry for entry in base}
     after = {entry.path: entry for entry in tree}
     added = [entry for entry in tree if entry.path not in before]
@@ -72,9 +77,17 @@ def diff(base: Sequence[Entry], tree: Sequence[Entry]) -> Changes:
     )
 
 
-def refuse_reserved_names(tree: Iterable[Entry]) -> None:
-    """Raises NameReserved for a name that begins with ".wh.": an engine would read it as an order to delete."""
+def refuse_reserved(tree: Iterable[Entry]) -> None:
+    """Refuse what engines read as an order to delete: names that begin with ".wh.", and overlayfs's own mark.
+
+    Raises NameReserved and DeviceReserved.
+    """
     for entry in tree:
+        if entry.type is EntryType.CHARACTER and entry.device == (0, 0):
+            raise DeviceReserved(
+                f"{shown(entry.path)} is the character device 0:0, by which overlayfs marks deleted files",
+                hint="remove the device",
+            )
         if entry.path.rpartition(b"/")[2].startswith(WHITEOUT):
             raise NameReserved(
                 f"{shown(entry.path)} begins with .wh., which an image layer uses to mark deleted files",

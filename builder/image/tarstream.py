@@ -195,7 +195,8 @@ class _Reader:
             size=size,
             target=target,
             device=(header.major, header.minor) if kind in (EntryType.CHARACTER, EntryType.BLOCK) else None,
-            xattrs=_checked_xattrs(path, xattrs),
+            # "A zero-length value deletes" (POSIX.1-2017, pax Extended Header), and engines read it so.
+            xattrs=_checked_xattrs(path, {name: value for name, value in xattrs.items() if value}),
         )
         return entry, segments, stored
 
@@ -306,15 +307,19 @@ def clean_path(name: bytes) -> bytes:
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise ArchiveInvalid(f"{shown(name)} climbs out of the tree with '..'")
-    if any(len(part) > 255 for part in parts):
+    # A whiteout (image-spec, layer.md) may remove the longest of names, and is longer than that.
+    if any(len(part.removeprefix(b".wh.")) > 255 for part in parts):
         raise ArchiveInvalid(f"{shown(name)} has a component longer than 255 bytes")
     return b"/".join(parts)
 
 
 def _checked_xattrs(path: bytes, xattrs: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     for name in xattrs:
-        if not name.isascii() or b"\0" in name or b"=" in name or not name:
-            raise ArchiveInvalid(f"{shown(path)} has an extended attribute with the name {name[:60]!r}")
+        if not name.isascii() or not name or any(byte in name for byte in b"\0=%"):
+            raise ArchiveInvalid(
+                f"{shown(path)} has an extended attribute with the name {name[:60]!r}",
+                hint="GNU tar writes '=' and '%' as %3D and %25, and others do not: leave the attribute out",
+            )
     return tuple(sorted(xattrs.items()))
 
 

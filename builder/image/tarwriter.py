@@ -50,9 +50,8 @@ def encode_header(entry: Entry, epoch: int) -> bytes:
     path = entry.path + b"/" if entry.type is EntryType.DIRECTORY else entry.path
     target = entry.target or b""
     size = entry.size if entry.type is EntryType.FILE else 0
-    # A hard link is another name for an inode whose attributes the first name has carried already.
-    xattrs = () if entry.type is EntryType.HARDLINK else entry.xattrs
-    records = {b"SCHILY.xattr." + name: value for name, value in xattrs}
+    # A hard link repeats its file's: engines set the owner anew with each name, and that takes capabilities away.
+    records = {b"SCHILY.xattr." + name: value for name, value in entry.xattrs}
     split = _split(path)
     if split is None:
         records[b"path"] = path

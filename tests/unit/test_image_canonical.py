@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import resource
 import subprocess
 import tarfile
 import zlib
@@ -16,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.image.canonical import EpochInvalid, canonicalise
-from builder.image.canonical_rules import RULES, Action, is_engine_path, rule_for
-from builder.image.changes import NameReserved, diff
+from builder.image.canonical_rules import RULES, SETTLED, Action, is_engine_path, rule_for
+from builder.image.changes import DeviceReserved, NameReserved, diff
 from builder.image.digests import EMPTY_SHA256
 from builder.image.entry import Entry, EntryType, canonical_key
 from builder.image.flatten import flatten
@@ -118,6 +119,20 @@ def test_the_standard_library_reads_the_layer_with_one_time_and_numeric_owners(t
     assert members["usr/bin/ping"].pax_headers["SCHILY.xattr.security.capability"].encode("utf-8", "surrogateescape")
 
 
+def test_contents_of_any_size_come_back(tmp_path: Path) -> None:
+    files = {"a": b"1", "b": os.urandom(2_500_000), "c": b"", "d": os.urandom(1024 * 1024), "e": b"2"}
+    with canonicalise(archive([member(n, data=d) for n, d in files.items()]), spool_dir=tmp_path, epoch=0) as tree:
+        assert {entry.path.decode(): tree.read(entry.path) for entry in tree.entries} == files
+
+
+def test_the_records_of_a_header_stand_in_order(tmp_path: Path) -> None:
+    xattrs = {"SCHILY.xattr.user.b": "1", "SCHILY.xattr.user.a": "2"}
+    link = member("n" * 101, tarfile.SYMTYPE, linkname="t" * 101, uid=2**30, gid=2**30, pax_headers=xattrs)
+    with tarfile.open(fileobj=io.BytesIO(layer_of(archive([link]), tmp_path))) as tar:
+        keys = list(tar.getmembers()[0].pax_headers)
+    assert keys == sorted(keys) == ["SCHILY.xattr.user.a", "SCHILY.xattr.user.b", "gid", "linkpath", "path", "uid"]
+
+
 def test_of_a_hard_link_group_the_first_name_is_the_file(tmp_path: Path) -> None:
     group = [
         member("z", data=b"one"),
@@ -166,6 +181,7 @@ def test_the_table_drops_what_it_says_and_nothing_beside_it(tmp_path: Path, path
 
 
 def test_every_row_of_the_table_has_a_reason_and_can_be_reached() -> None:
+    assert all(row.what and row.form and row.reason for row in SETTLED)
     for rule in RULES:
         assert rule.reason
         if rule.action is not Action.XATTR:
@@ -216,6 +232,38 @@ def test_a_tree_that_cannot_be_is_refused(
 def test_names_that_an_engine_would_take_for_whiteouts_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(NameReserved, match="rename the file"):
         canonicalise(archive([member(name)]), spool_dir=tmp_path, epoch=0)
+
+
+def test_the_device_that_overlayfs_takes_for_a_deleted_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeviceReserved, match="/usr/mark is the character device 0:0"):
+        canonicalise(archive([member("usr/mark", tarfile.CHRTYPE)]), spool_dir=tmp_path, epoch=0)
+    with canonicalise(archive([member("dev/mark", tarfile.CHRTYPE)]), spool_dir=tmp_path, epoch=0) as tree:
+        assert tree.entries == ()
+
+
+def test_each_name_of_a_file_carries_its_capabilities(tmp_path: Path) -> None:
+    """An engine that links a name sets its owner anew, for which the kernel takes capabilities away."""
+    capability = {"SCHILY.xattr.security.capability": CAPABILITY.decode("latin-1")}
+    group = [member("z", data=b"1", pax_headers=capability), member("a", tarfile.LNKTYPE, linkname="z")]
+    with tarfile.open(fileobj=io.BytesIO(layer_of(archive(group), tmp_path))) as tar:
+        assert [(info.name, info.pax_headers) for info in tar] == [("a", capability), ("z", capability)]
+
+
+def test_an_empty_extended_attribute_is_none(tmp_path: Path) -> None:
+    both = archive([member("a", pax_headers={"SCHILY.xattr.user.empty": "", "SCHILY.xattr.user.full": "1"})])
+    with canonicalise(both, spool_dir=tmp_path, epoch=0) as tree:
+        assert tree.entries[0].xattrs == ((b"user.full", b"1"),)
+
+
+def test_a_full_disk_is_an_error_and_never_a_short_image(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            canonicalise(archive([member("a", data=data)]), spool_dir=tmp_path, epoch=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_an_edit_holds_for_all_names_of_a_file(tmp_path: Path) -> None:
@@ -369,6 +417,13 @@ def test_a_file_in_place_of_a_directory_needs_no_whiteout_and_back() -> None:
     file = entries(member("a", data=b"1"))
     assert written(directory, file) == [b"a"]
     assert written(file, directory) == [b"a", b"a/b", b"a/b/c"]
+
+
+def test_the_longest_name_can_be_removed() -> None:
+    base = archive([member("n" * 255, data=b"1"), member("z", data=b"1")])
+    tree = entries(member("z", data=b"1"))
+    child = b"".join(tar_stream(diff(flatten([base]), tree).layer_entries, lambda _: iter([]), epoch=0))
+    assert flatten([io.BytesIO(base.getvalue()), io.BytesIO(child)]) == tree
 
 
 def test_modification_times_are_no_change() -> None:
