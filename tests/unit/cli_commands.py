@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.unit.cli_server import Api, Worker
@@ -53,6 +53,12 @@ def newest(api: Api, recipe: str) -> str | None:
         return api.newest(recipe, within=0.01)
     except AssertionError:
         return None
+
+
+def playing(api: Api, recipe: str, part: Callable[[Worker], None]) -> AbstractContextManager[None]:
+    """`part` is done by the worker of the next build of a recipe, while the command runs."""
+    known = newest(api, recipe)
+    return meanwhile(lambda: part(submitted(api, recipe, known)))
 
 
 def command(*arguments: str) -> list[str]:

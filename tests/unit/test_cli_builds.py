@@ -13,7 +13,7 @@ import pytest
 from builder.cli.main import main
 from builder.errors import Fault, Rejected
 from builder.store.states import BUILD, State
-from tests.unit.cli_commands import command, environment, meanwhile, newest, on_a_terminal, submitted
+from tests.unit.cli_commands import command, environment, meanwhile, newest, on_a_terminal, playing, submitted
 from tests.unit.cli_server import IMAGE, OTHER, WEB_RECIPE, Api, running_api
 
 Output = pytest.CaptureFixture[str]
@@ -36,8 +36,7 @@ def api(served: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
 
 
 def test_a_build_is_followed_to_its_release_and_says_all_that_matters(api: Api, capsys: Output) -> None:
-    known = newest(api, "web")
-    with meanwhile(lambda: submitted(api, "web", known).release()):
+    with playing(api, "web", lambda worker: worker.release()):
         assert main(["build", "web"]) == 0
     out = capsys.readouterr().out
     for part in (
@@ -58,8 +57,7 @@ def test_a_build_is_followed_to_its_release_and_says_all_that_matters(api: Api, 
 
 
 def test_a_real_signature_and_a_real_database_carry_no_marks(api: Api, capsys: Output) -> None:
-    known = newest(api, "web")
-    with meanwhile(lambda: submitted(api, "web", known).release(sample=False, sandbox=False)):
+    with playing(api, "web", lambda worker: worker.release(sample=False, sandbox=False)):
         assert main(["build", "web"]) == 0
     out = capsys.readouterr().out
     assert "SAMPLE" not in out
@@ -67,8 +65,7 @@ def test_a_real_signature_and_a_real_database_carry_no_marks(api: Api, capsys: O
 
 
 def test_for_machines_a_build_is_one_json_object(api: Api, capsys: Output) -> None:
-    known = newest(api, "web")
-    with meanwhile(lambda: submitted(api, "web", known).release()):
+    with playing(api, "web", lambda worker: worker.release()):
         assert main(["build", "web", "--json"]) == 0
     build = json.loads(capsys.readouterr().out)
     assert build["state"] == "released"
@@ -157,8 +154,7 @@ def test_a_build_whose_base_fails_fails_and_names_the_base(tmp_path: Path, capsy
 def test_a_failed_build_tells_every_error_the_last_lines_and_where_the_log_is(api: Api, capsys: Output) -> None:
     faults = [Fault(message="unknown package", field="spec.packages[0]", hint="did you mean 'nginx-light'?")]
     problem = Rejected("nginx-lite is not in Debian", hint="check the name", errors=faults).problem()
-    known = newest(api, "web")
-    with meanwhile(lambda: submitted(api, "web", known).fail(problem)):
+    with playing(api, "web", lambda worker: worker.fail(problem)):
         assert main(["build", "web"]) == 2
     told = capsys.readouterr()
     assert "web/packages| E: no such package" in told.out

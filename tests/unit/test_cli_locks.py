@@ -3,36 +3,22 @@
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from builder.cli.main import main
 from builder.errors import Fault, Rejected
-from builder.planning.agreement import locked_files, requested
-from builder.planning.lock import Lock, LockedBase, LockedFile, LockedPackage
+from builder.planning.lock import LockedBase, LockedFile, LockedPackage
 from builder.planning.lockfile import format_lock, parse_lock
-from builder.recipes.catalogue import read_recipe_file
 from builder.store.states import RESOLVE
-from tests.unit.cli_commands import command, environment, meanwhile, newest, submitted
-from tests.unit.cli_server import OTHER, Api, Worker, free_port, running_api
+from tests.unit.cli_commands import command, environment, meanwhile, newest, playing, submitted
+from tests.unit.cli_recipe import HELLO, NEWER, Mine, new_recipe
+from tests.unit.cli_server import OTHER, Api, free_port, running_api
 from tests.unit.locks import package
 
 Output = pytest.CaptureFixture[str]
-RECIPE = """apiVersion: goldsmith/v1
-kind: Image
-metadata: {name: mine}
-spec:
-  base: {debian: {suite: trixie}}
-  packages: [hello]
-  files: [{path: /etc/motd, source: motd}]
-  publish: {repository: my/mine}
-"""
-HELLO = package("hello", "2.10-3", "1" * 64)
-NEWER = package("hello", "2.10-5", "2" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -49,59 +35,9 @@ def api(served: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
     return served
 
 
-@dataclass(frozen=True)
-class Mine:
-    """A recipe file with a file beside it, and perhaps its lock."""
-
-    api: Api
-    directory: Path
-
-    @property
-    def file(self) -> str:
-        return str(self.directory / "mine.yaml")
-
-    @property
-    def beside(self) -> Path:
-        return self.directory / "mine.lock.json"
-
-    def change(self, old: str, new: str) -> None:
-        path = self.directory / "mine.yaml"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    def lock(self, *packages: LockedPackage) -> Lock:
-        """What resolving the recipe as it is now gives."""
-        recipe = read_recipe_file(self.directory / "mine.yaml")
-        return Lock(
-            builder="goldsmith 0",
-            epoch=1_700_000_000,
-            requested=requested(recipe),
-            base=LockedBase(suite="trixie", architecture="amd64", packages=(package("apt", sha256="a" * 64),)),
-            files=locked_files(recipe),
-            packages=packages,
-        )
-
-    def locked(self, *packages: LockedPackage) -> str:
-        """Put a lock beside the recipe; the answer is its text."""
-        self.beside.write_text(format_lock(self.lock(*packages)))
-        return self.beside.read_text()
-
-    def resolving(self, *packages: LockedPackage) -> AbstractContextManager[None]:
-        lock = self.lock(*packages)
-        return playing(self.api, "mine", lambda worker: worker.lock(lock))
-
-
-def playing(api: Api, recipe: str, part: Callable[[Worker], None]) -> AbstractContextManager[None]:
-    known = newest(api, recipe)
-    return meanwhile(lambda: part(submitted(api, recipe, known)))
-
-
 @pytest.fixture
 def mine(api: Api, tmp_path: Path) -> Mine:
-    (tmp_path / "mine.yaml").write_text(RECIPE)
-    (tmp_path / "motd").write_text("welcome\n")
-    return Mine(api, tmp_path)
+    return new_recipe(api, tmp_path)
 
 
 class TestWriting:

@@ -17,7 +17,7 @@ from builder.pipeline.evidence import Attestation, DifferingPath, Matched, Rebui
 from builder.pipeline.rebuild import NotReproduced
 from builder.store import builds
 from builder.store.states import REBUILD
-from tests.unit.cli_commands import command, environment, meanwhile, newest, submitted
+from tests.unit.cli_commands import command, environment, newest, playing, submitted
 from tests.unit.cli_server import IMAGE, OTHER, Api, Worker, running_api
 
 Output = pytest.CaptureFixture[str]
@@ -79,8 +79,7 @@ def api(served: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
 
 
 def rebuilt(api: Api, part: Callable[[Worker], None], *options: str, image: str = IMAGE) -> int:
-    known = newest(api, "web")
-    with meanwhile(lambda: part(submitted(api, "web", known))):
+    with playing(api, "web", part):
         return main(["rebuild", image, *options])
 
 

@@ -23,6 +23,7 @@ COMMANDS = [
     "show",
     "logs",
     "cancel",
+    "rebuild",
     "recipes",
     "provenance",
     "verify",
@@ -30,6 +31,7 @@ COMMANDS = [
     "recipe",
     "admin",
 ]
+DIGEST = "sha256:" + "5c" * 32
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,7 +53,7 @@ def test_the_help_lists_every_command_and_the_exit_codes(capsys: Output) -> None
     assert "..." not in out.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "recipe validate", "admin migrate", "admin create-key"])
+@pytest.mark.parametrize("command", [*COMMANDS, "recipe lock", "recipe validate", "admin migrate", "admin create-key"])
 def test_every_command_has_help(capsys: Output, command: str) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert f"Usage: goldsmith {command}" in capsys.readouterr().out
@@ -67,7 +69,7 @@ def test_the_help_comes_at_once_and_loads_nothing_heavy() -> None:
 
 
 def test_no_command_of_a_client_loads_the_service() -> None:
-    modules = "builds, provenance, verifying, comparing, following, trusting, evidence, display, admin"
+    modules = "builds, locks, rebuilds, provenance, verifying, comparing, following, trusting, evidence, display, admin"
     loaded = f"import sys; from builder.cli import {modules}; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not {"fastapi", "celery", "uvicorn", "builder.api", "builder.pipeline.build"} & set(ended.stdout.split())
@@ -89,6 +91,14 @@ def test_the_version(capsys: Output) -> None:
         ("recipes --url", "Option '--url' requires an argument"),
         ("admin sample-database", "give one of the two"),
         ("admin create-key", "Missing argument 'NAME'"),
+        ("build web --locked --update", "give one of --locked and --update"),
+        ("recipe lock web --keep", "--keep: it is for writing the lock of a recipe file"),
+        ("recipe lock web.yaml --keep --check", "--keep: it is for writing the lock of a recipe file"),
+        ("recipe lock web.yaml --diff -o other.json", "--output: --check and --diff write nothing"),
+        ("recipe lock web.lock.json", "web.lock.json is a lock: name the recipe that it belongs to"),
+        ("build web.lock.json", "web.lock.json is a lock: name the recipe that it belongs to"),
+        ("rebuild", "Missing argument 'REF|DIGEST'"),
+        (f"verify {DIGEST} --rebuilder me", "--rebuilder: what a rebuilder attests is in the registry"),
     ],
 )
 def test_wrong_usage_is_64_and_one_line_that_names_the_help(capsys: Output, line: str, told: str) -> None:
@@ -135,6 +145,13 @@ def test_a_failure_is_json_too_when_json_is_asked_for(capsys: Output) -> None:
         ("verify sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
         ("verify host.example/web@sha256:abc", "'sha256:abc' is not a digest"),
         ("provenance abc", "'abc' is not a digest"),
+        ("rebuild web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        ("rebuild sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
+        (f"rebuild {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),
+        (f"verify {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),
+        ("recipe lock nowhere.yaml", "cannot read nowhere.yaml: No such file or directory (check the path)"),
+        (f"rebuild {DIGEST} --url http://127.0.0.1:1", "the Goldsmith API at http://127.0.0.1:1 does not answer: "),
+        ("recipe lock web --url http://127.0.0.1:1", "the Goldsmith API at http://127.0.0.1:1 does not answer: "),
         ("build nowhere.yaml", "cannot read nowhere.yaml: No such file or directory (check the path)"),
         ("recipes --url host:80", "'host:80' is not the URL of an API (write it as http://HOST:PORT or https://HOST)"),
         ("recipes --config nowhere.json", "nowhere.json cannot be read: No such file or directory (check the path)"),
