@@ -1,4 +1,4 @@
-"""What a request for a build or a lock says, checked: a recipe by name or whole, and what to do with a lock."""
+"""What a request for a build, a lock or a rebuild says, checked: which recipe, which lock, which image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from builder.errors import Fault, Rejected
 from builder.pipeline.submission import Asked
 from builder.planning.lockfile import lock_from_data, read_lock_beside
 from builder.recipes.catalogue import Catalogue
+from builder.recipes.model import RepositoryName
 from builder.recipes.reading import read_recipe, recipe_from_data
 from builder.store.states import Purpose
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
+_WANTED = 'send {"recipe": "NAME"} or a recipe'
 
 
 class LockMissing(Rejected):
@@ -58,6 +60,18 @@ class BuildRequest(LockRequest):
     force: bool = Field(default=False, description="Build although the same inputs have been released before.")
 
 
+class RebuildRequest(_Body):
+    """How to rebuild an image."""
+
+    offline: bool = Field(default=False, description="Take every package from the registry; ask no archive.")
+    repository: RepositoryName | None = Field(
+        default=None,
+        description="Where in the registry the image is, if another installation released it: its provenance must be "
+        "signed by whom this one believes.",
+        examples=["golden/web"],
+    )
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -74,6 +88,11 @@ def documented_body(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
+def documented_rebuild() -> dict[str, Any]:
+    schema = RebuildRequest.model_json_schema(by_alias=True)
+    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
+
+
 async def body_of(request: Request) -> Body:
     return await read_body(request, ("application/json", *_YAML))
 
@@ -82,7 +101,7 @@ def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
     """Raises RequestInvalid, RecipeInvalid, RecipeUnknown, LockInvalid or LockMissing."""
     if body.media_type in _YAML:
         return Asked(read_recipe(body.content), "request", requester)
-    wanted = _parsed(BuildRequest, body.content)
+    wanted = _parsed(BuildRequest, body.content, hint=_WANTED)
     if wanted.lock is not None and wanted.lock_use is LockUse.UPDATE:
         raise RequestInvalid("a lock is given, and lockUse says not to use one", hint="leave one of the two out")
     lock = lock_from_data(wanted.lock) if wanted.lock is not None else None
@@ -106,13 +125,18 @@ def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
     """Raises as `asked_build`."""
     if body.media_type in _YAML:
         return Asked(read_recipe(body.content), "request", requester, purpose=Purpose.LOCK)
-    wanted = _parsed(LockRequest, body.content).recipe
+    wanted = _parsed(LockRequest, body.content, hint=_WANTED).recipe
     if isinstance(wanted, str):
         return Asked(catalogue.get(wanted).recipe, "catalogue", requester, purpose=Purpose.LOCK)
     return Asked(recipe_from_data(wanted), "request", requester, purpose=Purpose.LOCK)
 
 
-def _parsed(model: type[_Model], content: bytes) -> _Model:
+def asked_rebuild(body: Body) -> RebuildRequest:
+    """Nothing said is a plain rebuild. Raises RequestInvalid."""
+    return _parsed(RebuildRequest, body.content) if body.content else RebuildRequest()
+
+
+def _parsed(model: type[_Model], content: bytes, *, hint: str | None = None) -> _Model:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
@@ -120,6 +144,4 @@ def _parsed(model: type[_Model], content: bytes) -> _Model:
             Fault(field=".".join(str(part) for part in entry["loc"]) or None, message=entry["msg"])
             for entry in error.errors(include_input=False, include_url=False)
         ]
-        raise RequestInvalid(
-            "; ".join(str(fault) for fault in faults[:3]), errors=faults, hint='send {"recipe": "NAME"} or a recipe'
-        ) from error
+        raise RequestInvalid("; ".join(str(fault) for fault in faults[:3]), errors=faults, hint=hint) from error

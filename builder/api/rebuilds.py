@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import anyio.to_thread
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from builder.api.access import Caller, Store
+from builder.api.asking import asked_rebuild, documented_rebuild
+from builder.api.bodies import read_body
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
 from builder.pipeline.rebuilding import submit_rebuild
 from builder.pipeline.services import Services
-from builder.recipes.model import RepositoryName
 from builder.store import journal
 from builder.store.schema import Build
 
@@ -21,36 +22,23 @@ router = APIRouter(prefix="/v1/images", tags=["rebuilds"])
 _MOST = 100
 
 
-class RebuildRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    offline: bool = Field(default=False, description="Take every package from the registry; ask no archive.")
-    repository: RepositoryName | None = Field(
-        default=None,
-        description="Where in the registry the image is, if another installation released it: its provenance must be "
-        "signed by whom this one believes.",
-        examples=["golden/web"],
-    )
-
-
 @router.post(
     "/{digest}/rebuilds",
     status_code=202,
     summary="Rebuild a released image and compare",
     response_description="A build that ends as `reproduced`, with an attestation, or as `failed`, naming what differs.",
-    responses=documented(400, 401, 404, 422, 503),
+    responses=documented(400, 401, 404, 413, 415, 422, 503),
+    openapi_extra=documented_rebuild(),
 )
-def create_rebuild(
-    request: Request,
-    response: Response,
-    digest: Digest,
-    requester: Caller,
-    wanted: RebuildRequest | None = None,
-) -> BuildView:
+async def create_rebuild(request: Request, response: Response, digest: Digest, requester: Caller) -> BuildView:
+    asked = asked_rebuild(await read_body(request, ("application/json",)))
     services: Services = request.app.state.services
-    asked = wanted or RebuildRequest()
-    build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
-    view = build_view(build, [], services.settings.registry)
+
+    def answer() -> BuildView:
+        build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
+        return build_view(build, [], services.settings.registry)
+
+    view = await anyio.to_thread.run_sync(answer)
     response.headers["Location"] = f"/v1/builds/{view.id}"
     return view
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from builder.errors import Rejected, SettingsInvalid, Unavailable
+from builder.errors import Rejected, Unavailable
 from builder.image.digests import digest_of
 from builder.pipeline.provenance import BUILD_TYPE
 from builder.pipeline.services import Services
@@ -47,7 +47,7 @@ class SignedRecord:
 def signed_record(services: Services, registry: RegistryClient, repository: Repository, digest: str) -> SignedRecord:
     """Verify the newest provenance beside an image.
 
-    Raises SettingsInvalid, VerificationFailed, NotRebuildable, and what the registry client raises.
+    Raises VerificationFailed, NotRebuildable, and what the registry client raises.
     """
     newest, bundle = _verified(services, registry, repository, digest)
     try:
@@ -85,8 +85,9 @@ def _verified(
 ) -> tuple[VerifiedStatement, bytes]:
     settings = services.settings
     if settings.signer_identity is None or settings.signer_issuer is None:
-        raise SettingsInvalid(
-            "without GOLDSMITH_SIGNER_IDENTITY and GOLDSMITH_SIGNER_ISSUER nobody knows whose provenance to believe"
+        raise NotRebuildable(
+            "nobody has said whose provenance to believe",
+            hint="an operator sets GOLDSMITH_SIGNER_IDENTITY and GOLDSMITH_SIGNER_ISSUER",
         )
     root = client_trust(services.trust).trusted_root
     found = attached(registry, repository, digest, BUNDLE)

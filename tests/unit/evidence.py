@@ -7,7 +7,17 @@ from typing import Any
 
 from builder.engine.trial import TestResult
 from builder.image.layer import Compression
-from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, ScanEvidence, StagedImage, kept
+from builder.pipeline.evidence import (
+    Attestation,
+    BuildEvidence,
+    DifferingPath,
+    Matched,
+    RebuildEvidence,
+    ReleaseEvidence,
+    ScanEvidence,
+    StagedImage,
+    kept,
+)
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage, Requested
 from builder.policy.gate import Verdict
@@ -88,6 +98,27 @@ def release_evidence() -> ReleaseEvidence:
         provenance_digest=digest("d"),
         referrers={},
     )
+
+
+def rebuild_evidence(*differences: DifferingPath, attested: bool = True) -> RebuildEvidence:
+    """Bit for bit and attested, or with these differences."""
+    same = not differences
+    return RebuildEvidence(
+        image_digest=digest("a"),
+        rebuilt_digest=digest("a" if same else "f"),
+        matched=Matched(manifest=same, config=same, inventory=same),
+        compression_then=Compression(),
+        compression_now=Compression(),
+        paths=7,
+        differences=differences,
+        differences_total=len(differences),
+        offline=True,
+        sources={"the registry": 2},
+        attestation=Attestation(
+            identity="https://sandbox.invalid/rebuilder", issuer="http://127.0.0.1:1", log_index=4, sandbox=True,
+            referrer=digest("e"),
+        ) if same and attested else None,
+    )  # fmt: skip
 
 
 def whole_evidence(image: str = digest("a")) -> dict[str, Any]:
