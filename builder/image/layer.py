@@ -116,17 +116,15 @@ def _deflate(block: bytes, dictionary: bytes) -> bytes:
 
 def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in blocks of exactly 1 MiB (the last may be shorter), however they come in."""
-    gathered: list[bytes] = []
-    length = 0
+    gathered: list[memoryview] = []
+    room = _BLOCK
     for piece in pieces:
-        gathered.append(piece)
-        length += len(piece)
-        if length >= _BLOCK:
-            data = b"".join(gathered)
-            full = length - length % _BLOCK
-            for start in range(0, full, _BLOCK):
-                yield data[start : start + _BLOCK]
-            gathered = [data[full:]]
-            length -= full
-    if length:
+        rest = memoryview(piece)
+        while len(rest) >= room:
+            yield b"".join([*gathered, rest[:room]])
+            rest = rest[room:]
+            gathered, room = [], _BLOCK
+        gathered.append(rest)
+        room -= len(rest)
+    if room < _BLOCK:
         yield b"".join(gathered)
