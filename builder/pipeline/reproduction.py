@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from builder import __version__
-from builder.forensics.compare import Report, compare
+from builder.forensics.compare import Report, Verdict, compare
 from builder.image.documents import Manifest
 from builder.image.entry import shown
 from builder.image.inventory import open_inventory
@@ -41,13 +41,13 @@ def compared(
         matched=Matched(
             manifest=composed.manifest_digest == digest,
             config=composed.manifest.config.digest == original.config.digest,
-            inventory=not report.drift_total,
+            inventory=report.verdict is Verdict.IDENTICAL,
         ),
         compression_then=then,
         compression_now=now,
         paths=report.golden_entries,
         differences=_differing(report),
-        differences_total=report.drift_total,
+        differences_total=report.drift_total + report.expected_total,
     )
 
 
@@ -126,7 +126,8 @@ def _differing(report: Report) -> tuple[DifferingPath, ...]:
             rebuilt=one.subject.sha256 if one.subject else None,
             package=f"{one.package.name} {one.package.version}" if one.package else None,
         )
-        for one in report.drift
+        # What is to be expected of a container is not to be expected of an image.
+        for one in (*report.drift, *report.expected)[:_KEPT_DIFFERENCES]
     )
 
 

@@ -66,8 +66,8 @@ def api(app: FastAPI) -> OpenApiSchema:
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-# A recipe has rules that no schema says, such as "exactly one of": well-formed ones may be refused, as is an image whose
-# record nobody signed. And in a query all is text: a `false` that stands for a wrong type is a good name.
+# A recipe has rules that no schema says, such as "exactly one of": well-formed ones may be refused, and so may an image
+# whose record nobody signed. In a query all is text: a `false` that stands for a wrong type is a good name.
 UNSAID = {
     ("/v1/builds", "post"): ["positive_data_acceptance"],
     ("/v1/locks", "post"): ["positive_data_acceptance"],
