@@ -21,6 +21,7 @@ from builder.pipeline.evidence import RebuildEvidence, ReleaseEvidence, ScanEvid
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
 from builder.policy.gate import Verdict
+from builder.registry.reference import Repository
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, Severity, Vulnerability
 from builder.settings import Settings
 from builder.store import attachments, builds, journal, keys
@@ -181,7 +182,9 @@ class Worker:
         answer = Unchanged(build_id=before, digest=known["build"]["image"]["manifest_digest"])
         self.hand_on(**known, unchanged=kept(answer))
 
-    def release(self, digest: str = IMAGE, *, sample: bool = True, sandbox: bool = True) -> None:
+    def release(
+        self, digest: str = IMAGE, *, repository: Repository | None = None, sample: bool = True, sandbox: bool = True
+    ) -> None:
         """Everything from the queue to the release, without a pause."""
         self.take(BUILD)
         self.step("packages", "Setting up nginx", summary="18 packages installed")
@@ -195,21 +198,21 @@ class Worker:
         self.step("sign", summary="log index 7")
         with self._database.write() as session:
             build = builds.get(session, self._build_id)
-            repository = f"golden/{build.recipe_name}"
+            target = repository or Repository("127.0.0.1:5000", f"golden/{build.recipe_name}")
             session.add(
                 Release(
                     build_id=build.id,
                     digest=digest,
                     recipe_name=build.recipe_name,
                     recipe_digest=build.recipe_digest,
-                    registry_host="127.0.0.1:5000",
-                    repository=repository,
+                    registry_host=target.registry,
+                    repository=target.name,
                     tags=["latest"],
                     released_at=time.time(),
                     build_key=built["build_key"],
                 )
             )
-        self.hand_on(release=release_evidence(repository, sandbox=sandbox))
+        self.hand_on(release=release_evidence(target.name, sandbox=sandbox))
 
     def _built(self, digest: str) -> dict[str, Any]:
         """From the lock that came with the build, or from any."""

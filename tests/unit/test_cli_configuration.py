@@ -122,6 +122,15 @@ def test_a_key_of_ours_does_not_go_to_a_url_that_lay_in_the_directory(home: Path
     assert Invocation(OURS, "gs_ours", None).connection() == Connection(OURS, "gs_ours")
 
 
+def test_whom_to_believe_a_rebuild_is_a_key_of_its_own_and_is_kept_when_others_are_saved(home: Path) -> None:
+    path = write(home / ".config/goldsmith/client.json", rebuilder="https://ours.example/rebuilder")
+    found = find_configuration(None, home / "project" / "sub", home)
+    assert found is not None
+    assert found.configuration.rebuilder == "https://ours.example/rebuilder"
+    save(path, found.configuration.model_copy(update={"url": OURS}))
+    assert json.loads(path.read_text()) == {"url": OURS, "rebuilder": "https://ours.example/rebuilder"}
+
+
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     with running_api(tmp_path / "state") as running:

@@ -13,8 +13,10 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from builder.client.api import Client
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
 from builder.client.events import Ended, Logged
+from builder.planning.lockfile import format_lock, parse_lock
 from builder.store.attachments import Kind
-from tests.unit.cli_server import IMAGE, Api, free_port, running_api, serving
+from tests.unit import locks
+from tests.unit.cli_server import IMAGE, OTHER, Api, free_port, running_api, serving
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,48 @@ def test_evidence_is_given_byte_for_byte(api: Api, client: Client) -> None:
     assert client.provenance(IMAGE) == b'{"a":\n1}'
     assert client.inventory(IMAGE) == b"\x28\xb5\x2f\xfd"
     assert client.image(IMAGE).reference.endswith(f"golden/web@{IMAGE}")
+
+
+def test_a_lock_is_asked_for_and_given_once_it_is_resolved(api: Api, client: Client) -> None:
+    asked = client.submit_lock("web")
+    assert (asked.purpose, asked.state, asked.succeeded) == ("lock", "queued", False)
+    with pytest.raises(ApiProblem, match="has resolved nothing"):
+        client.lock(asked.id)
+    made = locks.lock()
+    api.worker(asked.id).lock(made)
+    ended = client.build(asked.id)
+    assert (ended.state, ended.ended, ended.succeeded, ended.released) == ("locked", True, True, False)
+    assert parse_lock(client.lock(asked.id)) == made
+
+
+def test_the_lock_of_a_recipe_is_the_one_beside_it(api: Api, client: Client) -> None:
+    with pytest.raises(ApiProblem) as told:
+        client.recipe_lock("web")
+    assert told.value.told.slug == "recipe-not-locked"
+    beside = api.directory / "recipes" / "web.lock.json"
+    beside.write_text(format_lock(locks.lock()))
+    try:
+        assert parse_lock(client.recipe_lock("web")) == locks.lock()
+    finally:
+        beside.unlink()
+
+
+def test_a_lock_that_is_none_is_refused_with_its_fields(client: Client) -> None:
+    with pytest.raises(ApiProblem) as told:
+        client.submit("web", lock={"version": 2})
+    assert told.value.told.slug == "lock-invalid"
+    assert "version" in [fault.field for fault in told.value.errors]
+    with pytest.raises(ApiProblem, match="lockUse says not to use one"):
+        client.submit("web", lock={"version": 1}, lock_use="update")
+
+
+def test_a_rebuild_is_asked_for_of_an_image_that_was_released(api: Api, client: Client) -> None:
+    with pytest.raises(ApiProblem) as told:
+        client.submit_rebuild(OTHER, offline=False)
+    assert told.value.told.slug == "image-unknown"
+    api.worker(client.submit("web").id).release(IMAGE)
+    asked = client.submit_rebuild(IMAGE, offline=True)
+    assert (asked.purpose, asked.subject, asked.succeeded, asked.rebuild) == ("rebuild", IMAGE, False, None)
 
 
 def test_a_problem_comes_as_it_was_told(client: Client) -> None:
