@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import typer
 
-from builder.cli import exits
 from builder.cli.display import Display, LiveDisplay, NoDisplay, PlainDisplay
 from builder.cli.output import complain, console
 from builder.client.api import Client
@@ -36,7 +35,7 @@ def _left_alone(build: Build) -> Iterator[None]:
             f"goldsmith: the build goes on: `goldsmith logs --follow {build.id}` follows it, "
             f"`goldsmith cancel {build.id}` ends it"
         )
-        raise typer.Exit(exits.INTERRUPTED) from None
+        raise typer.Abort from None
 
 
 class _ErrorDisplay(PlainDisplay):

@@ -79,15 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _usage(error)
         return exits.USAGE
     except typer.Abort:
-        from builder.cli.output import complain
-
-        complain("goldsmith: interrupted")
+        # By a command that has said already what goes on without it.
         return exits.INTERRUPTED
     except GoldsmithError as error:
         from builder.cli.problems import tell_error
 
         tell_error(error, machine="--json" in given)
         return exits.FAILED
+    if ended == exits.INTERRUPTED:
+        from builder.cli.output import complain
+
+        complain("goldsmith: interrupted")
     return ended if isinstance(ended, int) else exits.DONE
 
 

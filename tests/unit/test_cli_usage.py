@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +129,20 @@ def test_global_options_may_stand_before_and_behind_the_command(capsys: Output, 
     assert (
         f"the Goldsmith API at {url} does not answer: Connection refused (start it, or name" in capsys.readouterr().err
     )
+
+
+def test_ctrl_c_while_nobody_answers_is_a_line_and_no_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        line = ["recipe", "lock", "web", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "builder.cli", *line], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        with silent.accept()[0] as near:
+            near.recv(65536)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert err.strip() == "goldsmith: interrupted"
 
 
 def test_a_failure_is_json_too_when_json_is_asked_for(capsys: Output) -> None:
