@@ -35,7 +35,7 @@ class LockedPackage(_Part):
     name: _PackageWord
     version: _Version
     architecture: _PackageWord
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, lt=2**53)]  # what JSON can carry exactly
     sha256: _Sha256
     path: _PoolPath | None = None
 

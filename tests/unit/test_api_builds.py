@@ -85,6 +85,17 @@ class TestBuild:
         assert result["reference"] == f"registry.example:5000/golden/web@{digest('a')}"
         assert (result["gate"], result["sampleDatabase"], result["sandboxSigner"]) == ("passed", True, True)
 
+    def test_that_was_answered_by_an_earlier_release_says_by_which(self, client: TestClient, store: Database) -> None:
+        earlier, build_id = submit(store), submit(store)
+        with store.write() as session:
+            held = builds.claim(session, build_id, BUILD, "w", 60)
+            assert held
+            unchanged = {"build_id": earlier, "digest": digest("a")}
+            builds.complete(session, held, **whole_evidence(), unchanged=unchanged)
+        view = client.get(f"/v1/builds/{build_id}").json()
+        assert (view["state"], view["unchangedSince"], view["result"]["digest"]) == ("released", earlier, digest("a"))
+        assert client.get(f"/v1/builds/{earlier}").json()["unchangedSince"] is None
+
     @pytest.mark.parametrize("build_id", ["x", "0" * 26, "%00", "0" * 25 + "%00", "%F0%9F%98%80", "x" * 3000])
     def test_that_is_none_is_unknown(self, client: TestClient, build_id: str) -> None:
         for method, path in (("GET", ""), ("GET", "/logs"), ("POST", "/cancel")):

@@ -201,8 +201,10 @@ class TestBuilding:
             ({"base": {"suite": "--setup-hook=x", "architecture": "amd64"}}, "base.suite"),
             ({"packages": [{"name": "-x"}]}, "packages.0.name"),
             ({"epoch": 10**400}, "epoch"),
+            ({"packages": [{"name": "a", "version": "1", "architecture": "amd64", "size": 2**60,
+                            "sha256": "0" * 64}]}, "packages.0.size"),
         ],
-    )
+    )  # fmt: skip
     def test_with_a_lock_that_is_none_is_refused_by_field(
         self, client: TestClient, own: Lock, change: dict[str, Any], field: str
     ) -> None:

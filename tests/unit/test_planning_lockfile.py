@@ -130,6 +130,7 @@ FAULTS: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("epoch", with_member("epoch", float("nan"))),
     ("packages.0.sah256", with_package(sah256="0" * 64)),
     ("packages.0.size", with_package(size=-1)),
+    ("packages.0.size", with_package(size=2**53)),
     ("packages.0.sha256", with_package(sha256="0" * 63)),
     ("packages.0.sha256", with_package(sha256="0" * 63 + "\n")),
     ("packages.0.sha256", with_package(sha256="A" * 64)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, update
@@ -27,6 +28,14 @@ class TestWaiting:
         release(database, base)
         assert state(database, child) == "queued"
         assert messages(database).count((child, "build")) == 1
+
+    def test_begins_when_the_base_turns_out_to_be_released_already(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        complete(database, claim(database, base), unchanged={"build_id": "0" * 26})
+        assert (state(database, base), state(database, child)) == ("released", "queued")
+        assert messages(database).count((child, "build")) == 1
+        assert (base, "scan") not in messages(database)
 
     @pytest.mark.parametrize("end", [State.FAILED, State.CANCELLED])
     def test_fails_with_the_base_down_to_the_last_grandchild(self, database: Database, end: State) -> None:
@@ -94,6 +103,18 @@ class TestRunning:
             builds.request_cancel(session, ending)
         with database.write() as session:
             assert builds.running_build_of(session, "sha256:" + "1" * 64, None) is None
+
+    def test_finds_with_a_lock_only_what_is_built_with_that_lock(self, database: Database) -> None:
+        ids = {}
+        for lock in ('{"epoch": 1}', '{"epoch": 2}'):
+            with database.write() as session:
+                ids[lock] = builds.submit(session, replace(submission(), lock=lock)).id
+        with database.write() as session:
+            assert builds.running_build_of(session, "sha256:" + "1" * 64, None) is None
+            for lock, build_id in ids.items():
+                found = builds.running_build_of(session, "sha256:" + "1" * 64, lock)
+                assert found is not None
+                assert found.id == build_id
 
     def test_the_newest_release_speaks_for_a_recipe(self, database: Database) -> None:
         ids = [submit(database) for _ in range(2)]

@@ -13,13 +13,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, make_url
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from builder.errors import SettingsInvalid
+from builder.store import builds
 from builder.store import database as module
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.keys import create_key, owner_of
 from builder.store.schema import Base
+from builder.store.states import BUILD, RESOLVE, Purpose
 
 pytest_plugins = ["tests.unit.databases"]
 TABLES = set(Base.metadata.tables)
@@ -57,6 +59,25 @@ def test_down_to_nothing_and_up_again(url: str) -> None:
         command.upgrade(config(connection), "head")
     with connected(url) as connection:
         assert set(inspect(connection).get_table_names()) == TABLES | {"alembic_version"}
+
+
+def test_builds_from_before_there_were_purposes_are_releases_without_a_lock(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate("0001")
+    columns = (
+        "id, state, recipe_name, recipe_digest, recipe, origin, requester, attempt, token, cancel_requested, "
+        "created_at, updated_at, evidence"
+    )
+    with connected(empty_url) as connection:
+        values = f"'{'0' * 26}', 'queued', 'web', 'd', '{{}}', 'request', 'ci', 1, 0, false, 1, 1, '{{}}'"
+        connection.execute(text(f"INSERT INTO builds ({columns}) VALUES ({values})"))
+    database.migrate()
+    with database.write() as session:
+        build = builds.get(session, "0" * 26)
+        assert (build.purpose, build.lock, build.options, build.subject) == (Purpose.RELEASE, None, {}, None)
+        assert builds.claim(session, build.id, RESOLVE, "w", 60) is None
+        assert builds.claim(session, build.id, BUILD, "w", 60)
+    database.close()
 
 
 def test_migrating_twice_changes_nothing_and_keeps_what_is_there(url: str) -> None:
