@@ -55,9 +55,11 @@ def test_any_image_by_digest_can_be_a_base(goldsmith: Goldsmith, web: Released) 
     assert released.build["result"]["tests"] == 4
     assert goldsmith.release(recipe).digest == released.digest
     statement = json.loads(goldsmith.run("provenance", released.digest, "--statement").stdout)
-    dependency = statement["predicate"]["buildDefinition"]["resolvedDependencies"][0]
-    assert dependency["name"] == "base"
-    assert base.endswith(dependency["digest"]["sha256"])
+    dependencies = {one["name"]: one for one in statement["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert base.endswith(dependencies["base"]["digest"]["sha256"])
+    rebuilt = goldsmith.rebuild(released.digest)
+    assert rebuilt["state"] == "reproduced", rebuilt["problem"]
+    assert rebuilt["rebuild"]["matched"]["manifest"] is True
 
 
 def test_a_base_that_is_not_there_is_told(goldsmith: Goldsmith) -> None:

@@ -13,7 +13,7 @@ from builder.image.inventory import open_inventory
 from tests.end_to_end.world import Goldsmith, Released
 
 STEPS = [
-    "base", "resolve", "packages", "users", "files", "run", "harden", "canonicalise", "stage", "test", "database",
+    "resolve", "materials", "base", "packages", "users", "files", "run", "harden", "canonicalise", "stage", "test", "database",
     "scan", "gate", "sign", "publish", "record", "tag",
 ]  # fmt: skip
 
@@ -110,6 +110,7 @@ def test_bundle_and_attachments_are_referrers_of_the_image(goldsmith: Goldsmith,
     assert kinds == {
         "application/vnd.dev.sigstore.bundle.v0.3+json",
         "application/vnd.goldsmith.inventory.v1+zstd",
+        "application/vnd.goldsmith.materials.v1+json",
         "application/vnd.cyclonedx+json",
         "application/spdx+json",
     }
