@@ -19,7 +19,7 @@ from builder.planning.supply import Supply
 
 class ArchitectureMismatch(Rejected):
     slug = "architecture-mismatch"
-    title = "The lock is for another architecture"
+    title = "The inputs are for another architecture than the engine"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from builder.engine.debian import BOOTSTRAP
 from builder.errors import Rejected
 from builder.pipeline.base import Base, newest_base
 from builder.pipeline.evidence import kept
+from builder.pipeline.preparing import ArchitectureMismatch
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of
@@ -79,6 +80,12 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
     spec = task.recipe.spec
     with task.journal.step("resolve") as step:
         base = newest_base(services, spec.base, task.build.base_digest, spool)
+        own = services.engine.architecture()
+        if base.config.architecture != own:
+            raise ArchitectureMismatch(
+                f"{base.reference} is for {base.config.architecture[:40]!r}; this worker's engine is {own}",
+                hint="choose an image for it, or an index that has one",
+            )
         resolved, suite = Resolved((), 0), ""
         archives: tuple[LockedArchive, ...] = ()
         if spec.packages:

@@ -26,6 +26,7 @@ from builder.planning.mirrors import Mirrors
 from builder.process import Completed, run
 
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>[^\s/]+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+_WORD = re.compile("[a-z][a-z0-9-]{0,31}")
 _UPDATE_SECONDS = 180
 _FETCH_SECONDS = 900
 
@@ -108,7 +109,10 @@ class _Planned:
 
 
 class AptArchive:
-    """One suite of one architecture, its indexes kept in `directory` and shared by all workers of a host."""
+    """One suite of one architecture, its indexes kept in `directory` and shared by all workers of a host.
+
+    Raises SuiteUnknown for words that no archive could know.
+    """
 
     def __init__(
         self,
@@ -122,6 +126,10 @@ class AptArchive:
         index_seconds: float,
         should_stop: Callable[[], bool] | None = None,
     ) -> None:
+        for word in (suite, architecture, *components):
+            # They stand in apt's configuration, where a quote and a semicolon begin a setting of their own.
+            if not _WORD.fullmatch(word):
+                raise SuiteUnknown(f"{word[:60]!r} is no suite, component or architecture of a Debian archive")
         sources = mirrors.sources(suite, list(components))
         key = hashlib.sha256(f"{sources}{architecture}".encode()).hexdigest()[:16]
         self._root = (directory / f"{suite}-{architecture}-{key}").absolute()
