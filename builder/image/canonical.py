@@ -6,7 +6,6 @@ does not grow with the image, and the entries may come in any order. See docs/ad
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,30 +48,33 @@ def canonicalise(
         raise EpochInvalid(f"{epoch} is not between 0 and {_LARGEST_EPOCH} seconds since 1970")
     spool = Spool(spool_dir)  # the tree's, from its making on
     try:
-        stored: dict[bytes, Entry] = {}
-        offsets: dict[bytes, int] = {}
-        for found, content in read_tar(stream, limits):
-            entry = found
-            if entry.type is EntryType.FILE:
-                digest = hashlib.sha256()
-                offsets[entry.path] = spool.end
-                for chunk in content:
-                    spool.append(chunk)
-                    digest.update(chunk)
-                entry = replace(entry, sha256=digest.hexdigest())
-            remember(stored, entry)
-        spool.finish()
-
-        def edited(entry: Entry) -> Entry | None:
-            kept = _by_the_rules(entry)
-            return edit(kept) if kept is not None else None
-
-        entries, sources = settle(link_targets(stored), stored, edited)
+        entries, offsets = _read(stream, spool, limits, edit)
         refuse_reserved(entries)
-        return Tree(entries, spool, {path: offsets[source] for path, source in sources.items()}, epoch)
+        return Tree(entries, spool, offsets, epoch)
     except BaseException:
         spool.close()
         raise
+
+
+def _read(
+    stream: Readable, spool: Spool, limits: Limits | None, edit: Callable[[Entry], Entry | None]
+) -> tuple[list[Entry], dict[bytes, int]]:
+    """The entries in canonical order, and for each file where its content is in the spool."""
+    stored: dict[bytes, Entry] = {}
+    offsets: dict[bytes, int] = {}
+    for entry, content in read_tar(stream, limits):
+        if entry.type is EntryType.FILE:
+            offsets[entry.path] = spool.put(entry.path, content)
+        remember(stored, entry)
+    for path, digest in spool.finish().items():
+        stored[path] = replace(stored[path], sha256=digest)
+
+    def edited(entry: Entry) -> Entry | None:
+        kept = _by_the_rules(entry)
+        return edit(kept) if kept is not None else None
+
+    entries, first_names = settle(link_targets(stored), stored, edited)
+    return entries, {first_names[path]: offset for path, offset in offsets.items() if path in first_names}
 
 
 def remember(stored: dict[bytes, Entry], entry: Entry) -> None:

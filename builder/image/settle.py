@@ -16,8 +16,8 @@ def settle(
     names: Mapping[bytes, Inode],
     inodes: Mapping[Inode, Entry],
     edit: Callable[[Entry], Entry | None] = lambda entry: entry,
-) -> tuple[list[Entry], dict[bytes, Inode]]:
-    """The entries of a tree in canonical order, and for each file the inode that holds its content.
+) -> tuple[list[Entry], dict[Inode, bytes]]:
+    """The entries of a tree in canonical order, and the first name of each inode that is kept.
 
     `names` says which inode each path names, `inodes` what each inode is. `edit` may change an entry or leave it out; a
     name whose content it changed no longer belongs to its hard link group. Of a group the first name in canonical order
@@ -26,7 +26,6 @@ def settle(
     """
     kept: dict[bytes, Entry] = {}
     first_names: dict[Inode, bytes] = {}
-    sources: dict[bytes, Inode] = {}
     for path in sorted(names, key=canonical_key):
         inode = inodes[names[path]]
         # The mode of a symlink means nothing, and archivers write different ones.
@@ -40,11 +39,9 @@ def settle(
             if first != path:
                 # One inode has one mode and one owner: what the first name got holds for all.
                 entry = replace(kept[first], path=path, type=EntryType.HARDLINK, target=first)
-        if entry.type is EntryType.FILE and entry.size:
-            sources[path] = names[path]
         kept[path] = entry
     _complete_directories(kept)
-    return sorted(kept.values(), key=lambda entry: canonical_key(entry.path)), sources
+    return sorted(kept.values(), key=lambda entry: canonical_key(entry.path)), first_names
 
 
 def _complete_directories(kept: dict[bytes, Entry]) -> None:

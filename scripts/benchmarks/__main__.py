@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, pipeline
+from scripts.benchmarks import build, canonical, pipeline
 
-_BENCHMARKS = {"build": build, "pipeline": pipeline}
+_BENCHMARKS = {"build": build, "canonical": canonical, "pipeline": pipeline}
 
 
 def main() -> int:
