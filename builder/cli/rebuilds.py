@@ -22,7 +22,7 @@ def rebuild(
     context: typer.Context,
     image: ImageArgument,
     offline: Annotated[
-        bool, typer.Option("--offline", help="From the materials in the registry alone; no archive is asked.")
+        bool, typer.Option("--offline", help="Ask no archive: every package is in the registry, or cached by digest.")
     ] = False,
     docker_config: DockerConfigOption = None,
     wait: Wait = True,

@@ -26,15 +26,18 @@ def print_outcome(build: Build) -> None:
 
 def print_rebuilt(build: Build, image: str) -> None:
     """For whoever asked whether an image can be built again; `image` is how they named it."""
+    from builder.registry.reference import parse_reference
+
     if not build.succeeded or build.rebuild is None:
         _print_failure(build)
         return
     say()
     print_fields([("reproduced", styled(build.rebuild.outcome, "bold green")), *_rebuild_facts(build.rebuild)])
     attestation = build.rebuild.attestation
-    if attestation is not None and not digest_alone(image):
+    if attestation is not None and build.subject is not None and not digest_alone(image):
+        reference = parse_reference(image).repository.at(build.subject)
         say()
-        print_fields([("verify", f"goldsmith verify {image} --rebuilder {attestation.identity}")])
+        print_fields([("verify", f"goldsmith verify {reference} --rebuilder {attestation.identity}")])
 
 
 def _print_failure(build: Build) -> None:

@@ -97,7 +97,8 @@ def test_an_image_that_is_the_same_is_told_with_who_attests_it(api: Api, capsys:
 
 def test_the_next_command_is_given_where_the_registry_is_known(api: Api, capsys: Output) -> None:
     reference = f"127.0.0.1:5000/golden/web@{IMAGE}"
-    assert rebuilt(api, lambda worker: worker.rebuild(SAME), image=reference) == 0
+    named = f"127.0.0.1:5000/golden/web:latest@{IMAGE}"
+    assert rebuilt(api, lambda worker: worker.rebuild(SAME), image=named) == 0
     assert capsys.readouterr().out.endswith(f"\nverify  goldsmith verify {reference} --rebuilder {REBUILDER}\n")
 
 
