@@ -17,6 +17,8 @@ from builder.image.documents import CONFIG, Descriptor, ImageConfig, Manifest, R
 from builder.pipeline.base import Base
 from builder.pipeline.kept import DEB, KeptSource
 from builder.pipeline.materials import (
+    BASE_CONFIG,
+    BASE_MANIFEST,
     LOCK,
     MATERIALS,
     MaterialsInvalid,
@@ -317,14 +319,21 @@ class TestABase:
     ) -> None:
         kept = keep(client, registry.repository("staging/child"), debs, tmp_path, base=base)
         _, manifest, config = image_in(client, kept.repository, "another base")
-        kinds = {"manifest": manifest.to_bytes(), "config": config.to_bytes()}
-        for part, content in kinds.items():
-            media_type = f"application/vnd.goldsmith.base.{part}.v1+json"
-            without = [blob for blob in kept.blobs if blob.media_type != media_type]
-            other = client.blobs.push_bytes(kept.repository, content, media_type)
-            for blobs in (without, [*without, other]):
-                with pytest.raises(MaterialsInvalid, match=r"do not hold the base|hold another config"):
-                    read_materials(client, kept.repository, attach(client, kept, blobs), kept.lock.digest)
+        others = [
+            client.blobs.push_bytes(kept.repository, manifest.to_bytes(), BASE_MANIFEST),
+            client.blobs.push_bytes(kept.repository, config.to_bytes(), BASE_CONFIG),
+        ]
+
+        def refused(instead: Sequence[Descriptor], *without: str) -> str:
+            blobs = [blob for blob in kept.blobs if blob.media_type not in without]
+            with pytest.raises(MaterialsInvalid) as caught:
+                read_materials(client, kept.repository, attach(client, kept, [*blobs, *instead]), kept.lock.digest)
+            return caught.value.detail
+
+        assert f"do not hold the base {base.digest}" in refused([], BASE_MANIFEST)
+        assert f"do not hold the base {base.digest}" in refused([], BASE_CONFIG)
+        assert f"do not hold the base {base.digest}" in refused(others, BASE_MANIFEST, BASE_CONFIG)
+        assert f"hold another config than the base {base.digest} has" in refused(others[1:], BASE_CONFIG)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.planning import keys
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedArchive, LockedFile
-from tests.unit.locks import HEX, PACKAGES, lock, locks
+from tests.unit.locks import HEX, PACKAGES, lock, locks, on_image
 
 RECIPE = "sha256:" + "1" * 64
 
@@ -59,10 +59,19 @@ def edits(made: Lock) -> dict[str, dict[str, Any]]:
     }
 
 
-@given(locks(), st.sampled_from(sorted(edits(lock()))))
+@pytest.mark.parametrize("name", edits(lock()))
+@pytest.mark.parametrize("made", [lock(), on_image("sha256:" + "a" * 64, "debian")])
 def test_every_input_of_the_lock_decides(made: Lock, name: str) -> None:
-    change = edits(made)[name]
-    other = made.model_copy(update=change)
+    other = made.model_copy(update=edits(made)[name])
+    if name == "bootstrap" and not made.base.packages:
+        assert other == made
+    else:
+        assert build_key(RECIPE, other) != build_key(RECIPE, made)
+
+
+@given(locks(), st.sampled_from(sorted(edits(lock()))))
+def test_every_input_of_any_lock_decides(made: Lock, name: str) -> None:
+    other = made.model_copy(update=edits(made)[name])
     assume(other != made)
     assert build_key(RECIPE, other) != build_key(RECIPE, made)
 
