@@ -54,7 +54,7 @@ def edits(made: Lock) -> dict[str, dict[str, Any]]:
             "packages": (),
         },
         "files": {"files": (*made.files, LockedFile(path="/new", sha256="0" * 64))},
-        "a file's content": {"files": tuple(one.model_copy(update={"sha256": one.sha256[::-1]}) for one in made.files)},
+        "a file's content": {"files": tuple(one.model_copy(update={"sha256": "e" * 64}) for one in made.files)},
         "a file's place": {"files": tuple(one.model_copy(update={"path": one.path + "x"}) for one in made.files)},
     }
 
