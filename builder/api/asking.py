@@ -104,21 +104,30 @@ def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
     wanted = _parsed(BuildRequest, body.content, hint=_WANTED)
     if wanted.lock is not None and wanted.lock_use is LockUse.UPDATE:
         raise RequestInvalid("a lock is given, and lockUse says not to use one", hint="leave one of the two out")
-    lock = lock_from_data(wanted.lock) if wanted.lock is not None else None
     if isinstance(wanted.recipe, str):
+        if wanted.lock is not None:
+            raise RequestInvalid("a recipe by its name has its own lock", hint="send the whole recipe with its lock")
         listed = catalogue.get(wanted.recipe)
         recipe, origin = listed.recipe, "catalogue"
-        if lock is None and wanted.lock_use is not LockUse.UPDATE:
-            lock = read_lock_beside(listed.path)
+        lock = read_lock_beside(listed.path) if wanted.lock_use is not LockUse.UPDATE else None
     else:
         recipe, origin = recipe_from_data(wanted.recipe), "request"
+        lock = lock_from_data(wanted.lock) if wanted.lock is not None else None
     if wanted.lock_use is LockUse.REQUIRE and lock is None:
         raise LockMissing(
             f"{recipe.metadata.name} has no lock, and resolving was refused",
             hint="`goldsmith recipe lock` makes one; its place is beside the recipe",
         )
     update = wanted.lock_use is LockUse.UPDATE
-    return Asked(recipe, origin, requester, lock=lock, update=update, force=wanted.force)
+    return Asked(
+        recipe,
+        origin,
+        requester,
+        lock=lock,
+        lock_from_request=wanted.lock is not None,
+        update=update,
+        force=wanted.force,
+    )
 
 
 def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:

@@ -14,11 +14,12 @@ from builder.image.documents import Descriptor
 from builder.image.layer import Compression
 from builder.pipeline.assembling import assemble
 from builder.pipeline.base import locked_base
+from builder.pipeline.believing import refuse_unbelieved
 from builder.pipeline.composing import Composed
 from builder.pipeline.evidence import BuildEvidence, StagedImage, Unchanged, kept
 from builder.pipeline.kept import KeptSource
 from builder.pipeline.materials import attach_materials, keep_blobs, materials_manifest
-from builder.pipeline.preparing import Prepared, prepare
+from builder.pipeline.preparing import Prepared, prepare, refuse_other_architecture
 from builder.pipeline.resolving import Resolution, resolve
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
@@ -91,6 +92,9 @@ class BuildStage:
         if task.lock is None:
             return resolve(self._services, task, spool)
         refuse_stale(task.recipe, task.lock)
+        refuse_other_architecture(self._services, task.lock)
+        if task.build.options.get("lock_from_request"):
+            refuse_unbelieved(self._services, task, task.lock)
         return Resolution(
             task.lock, locked_base(self._services, task.lock, task.build.options.get("base_repository"), spool)
         )

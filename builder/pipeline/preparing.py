@@ -46,12 +46,7 @@ def prepare(
 
     Raises ArchitectureMismatch, and what supply, bootstrap and engine raise.
     """
-    own = services.engine.architecture()
-    if lock.base.architecture != own:
-        raise ArchitectureMismatch(
-            f"the lock is for {lock.base.architecture}; this worker's engine is {own}",
-            hint="build without it (--update), or on another worker",
-        )
+    refuse_other_architecture(services, lock)
     if lock.all_packages:
         with task.journal.step("materials") as step:
             supply.bring(lock.all_packages)
@@ -82,6 +77,16 @@ def prepare(
             made = "bootstrapped"
         step.summary = f"{lock.base.suite}, {made} from {len(lock.base.packages)} packages"
     return Prepared(image, None, lock)
+
+
+def refuse_other_architecture(services: Services, lock: Lock) -> None:
+    """Raises ArchitectureMismatch."""
+    own = services.engine.architecture()
+    if lock.base.architecture != own:
+        raise ArchitectureMismatch(
+            f"the lock is for {lock.base.architecture}; this worker's engine is {own}",
+            hint="build without it (--update), or on another worker",
+        )
 
 
 def _newest(services: Services, packages: tuple[LockedPackage, ...]) -> int:

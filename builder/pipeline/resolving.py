@@ -12,6 +12,7 @@ from builder.engine.container import Container
 from builder.engine.debian import BOOTSTRAP
 from builder.errors import Rejected
 from builder.pipeline.base import Base, newest_base
+from builder.pipeline.believing import remember
 from builder.pipeline.evidence import kept
 from builder.pipeline.preparing import ArchitectureMismatch
 from builder.pipeline.services import Services
@@ -57,9 +58,9 @@ class ResolveStage:
 def resolve(services: Services, task: Task, spool: Path) -> Resolution:
     """Raises what planning, registry and engine raise."""
     debian = task.recipe.spec.base.debian
-    if debian is not None:
-        return _on_debian(services, task, debian)
-    return _on_image(services, task, spool)
+    found = _on_debian(services, task, debian) if debian is not None else _on_image(services, task, spool)
+    remember(services, found.lock)
+    return found
 
 
 def _on_debian(services: Services, task: Task, debian: DebianBase) -> Resolution:

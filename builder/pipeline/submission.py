@@ -37,13 +37,14 @@ class NetworkNotAllowed(Rejected):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller wants. `lock` is to be used exactly; `update` leaves the locks of bases aside too; `force` builds
-    what was released before once more."""
+    """What a caller wants. `lock` is to be used exactly, and has to be believed first if it came with the request;
+    `update` leaves the locks of bases aside too; `force` builds what was released before once more."""
 
     recipe: Recipe
     origin: str
     requester: str
     lock: Lock | None = None
+    lock_from_request: bool = False
     purpose: Purpose = Purpose.RELEASE
     update: bool = False
     force: bool = False
@@ -63,7 +64,7 @@ def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -
     Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved or NetworkNotAllowed.
     """
     if asked.origin == "request" and asked.purpose is Purpose.RELEASE:
-        _refuse_reserved(catalogue, asked.recipe)
+        _refuse_reserved(catalogue, asked)
     return _Submitting(session, catalogue, house).submit(asked, ())
 
 
@@ -87,18 +88,25 @@ def refuse_network_steps(recipe: Recipe) -> None:
         )
 
 
-def _refuse_reserved(catalogue: Catalogue, recipe: Recipe) -> None:
-    """What the service publishes under its own recipes' names comes from these recipes alone."""
+def _refuse_reserved(catalogue: Catalogue, asked: Asked) -> None:
+    """What the service publishes under its own recipes' names comes from these recipes, and locks, alone."""
+    recipe = asked.recipe
     for name in catalogue.names():
         try:
             listed = catalogue.get(name)
         except GoldsmithError:
             continue
-        same = listed.recipe.spec.publish.repository == recipe.spec.publish.repository
-        if same and listed.digest != recipe_digest(recipe):
+        if listed.recipe.spec.publish.repository != recipe.spec.publish.repository:
+            continue
+        if listed.digest != recipe_digest(recipe):
             raise RepositoryReserved(
                 f"spec.publish.repository: {recipe.spec.publish.repository} is where the recipe {name!r} is published",
                 hint="choose another repository",
+            )
+        if asked.lock is not None and asked.lock != read_lock_beside(listed.path):
+            raise RepositoryReserved(
+                f"the recipe {name!r} is built here with its own lock, or with none, and the request brings another",
+                hint=f"`goldsmith build {name}` takes its own, `--update` none",
             )
 
 
@@ -138,6 +146,8 @@ class _Submitting:
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
         options: dict[str, str | bool] = {"force": True} if asked.force else {}
+        if asked.lock_from_request:
+            options["lock_from_request"] = True
         if base is not None:
             if base in path:
                 circle = " -> ".join((*path, base))

@@ -12,9 +12,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -150,6 +151,13 @@ class AptArchive:
                 self._update()
                 stamp.touch()
             return self._archives()
+
+    def stated(self, digests: Iterable[str]) -> list[LockedPackage]:
+        """The packages with these sha256 (hex) that the indexes state. Needs `refresh` before."""
+        wanted = frozenset(digests)
+        with self._locked():
+            files = sorted((self._root / "lists").glob("*_Packages"))
+            return [package for file in files for package in _stated_in(file, wanted)]
 
     def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
         """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.
@@ -324,6 +332,28 @@ class AptArchive:
                 env={"APT_CONFIG": file.name, "DEBIAN_FRONTEND": "noninteractive"},
                 should_stop=self._should_stop,
             )
+
+
+def _stated_in(index: Path, wanted: frozenset[str]) -> Iterator[LockedPackage]:
+    """The wanted stanzas of a Packages file (deb822), which apt has verified."""
+    stanza: dict[str, str] = {}
+    with index.open(encoding="utf-8", errors="replace") as lines:
+        for line in chain(lines, ["\n"]):
+            if line != "\n":
+                name, colon, value = line.partition(": ")
+                if colon and line[0] != " ":
+                    stanza[name] = value.strip()
+                continue
+            if stanza.get("SHA256") in wanted:
+                yield LockedPackage(
+                    name=stanza["Package"],
+                    version=stanza["Version"],
+                    architecture=stanza["Architecture"],
+                    size=int(stanza["Size"]),
+                    sha256=stanza["SHA256"],
+                    path=stanza["Filename"],
+                )
+            stanza = {}
 
 
 def _last_error(text: str) -> str:

@@ -152,6 +152,17 @@ class Release(Base):
     __table_args__ = (Index("ix_releases_recipe", "recipe_name", "released_at"),)
 
 
+class KnownPackage(Base):
+    """A .deb that a signed index of an archive has stated, in this installation's sight."""
+
+    __tablename__ = "known_packages"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    version: Mapped[str] = mapped_column(String(200))
+    architecture: Mapped[str] = mapped_column(String(200))
+
+
 class Record(Base):
     """The ledger: one canonical record a release, only ever appended."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -65,11 +67,19 @@ def test_an_old_lock_is_built_from_what_an_earlier_image_kept(
 
 
 def test_a_locked_package_that_nobody_has_any_more_ends_the_build_and_is_named(
-    goldsmith: Goldsmith, recipe: dict[str, Any], lock: dict[str, Any]
+    goldsmith: Goldsmith, lock: dict[str, Any]
 ) -> None:
+    """A lock of the service's own, from a time when the archive had something else."""
     [tini] = lock["packages"]
     old = {**lock, "packages": [{**tini, "version": "0.1-1", "sha256": "0" * 64, "path": "pool/main/t/tini/old.deb"}]}
-    build = goldsmith.finished(goldsmith.submit(recipe, lock=old))
+    recipes = Path(goldsmith.stack.overrides["RECIPES_DIRECTORY"])
+    (recipes / "aged.yaml").write_text(json.dumps(goldsmith.recipe("aged", packages=["tini"])))
+    (recipes / "aged.lock.json").write_text(json.dumps(old))
+    try:
+        build = goldsmith.finished(goldsmith.submit("aged"))
+    finally:
+        for file in ("aged.yaml", "aged.lock.json"):
+            (recipes / file).unlink()
     assert build["state"] == "failed"
     assert build["problem"]["type"] == "/problems/material-gone"
     assert "tini 0.1-1" in build["problem"]["detail"]
@@ -77,14 +87,46 @@ def test_a_locked_package_that_nobody_has_any_more_ends_the_build_and_is_named(
     goldsmith.wait_until_clean()
 
 
-def test_a_lock_that_says_something_else_than_its_packages_are_is_refused(
-    goldsmith: Goldsmith, recipe: dict[str, Any], lock: dict[str, Any]
+@pytest.mark.parametrize("lie", [{"version": "99.0-1"}, {"name": "libc6"}, {"sha256": "0" * 64}])
+def test_a_lock_that_calls_a_package_what_no_signed_index_calls_it_is_not_believed(
+    goldsmith: Goldsmith, recipe: dict[str, Any], lock: dict[str, Any], lie: dict[str, str]
 ) -> None:
     [tini] = lock["packages"]
-    build = goldsmith.finished(goldsmith.submit(recipe, lock={**lock, "packages": [{**tini, "version": "99.0-1"}]}))
+    build = goldsmith.finished(goldsmith.submit(recipe, lock={**lock, "packages": [{**tini, **lie}]}))
     assert build["state"] == "failed"
-    assert "tini 99.0-1" in build["problem"]["detail"]
+    assert build["problem"]["type"] == "/problems/lock-not-believed"
+    assert f"{lie.get('name', 'tini')} {lie.get('version', tini['version'])}" in build["problem"]["detail"]
     goldsmith.wait_until_clean()
+
+
+def test_bytes_that_a_request_brought_are_no_package_of_a_base(goldsmith: Goldsmith, web: Released) -> None:
+    """A base's packages run their scripts on the worker: whoever may ask for builds must not bring them."""
+    brought = b"!<arch>\nnot from Debian"
+    recipe = goldsmith.recipe("smuggled", base={"debian": {"suite": "trixie"}}, files=[])
+    recipe["spec"]["files"] = [{"path": "/srv/x.deb", "contentBase64": base64.b64encode(brought).decode()}]
+    lock = goldsmith.lock(recipe)
+    package = {**lock["base"]["packages"][0], "name": "brought", "sha256": hashlib.sha256(brought).hexdigest()}
+    lock["base"]["packages"] = [*lock["base"]["packages"], {**package, "size": len(brought)}]
+    build = goldsmith.finished(goldsmith.submit(recipe, lock=lock))
+    assert build["problem"]["type"] == "/problems/lock-not-believed"
+    assert "brought" in build["problem"]["detail"]
+
+
+def test_a_lock_that_another_installation_made_is_believed_as_far_as_todays_indexes_say_the_same(
+    goldsmith: Goldsmith, recipe: dict[str, Any], lock: dict[str, Any], locked: Released
+) -> None:
+    with sqlite3.connect(goldsmith.stack.state / "state/goldsmith.db") as database:
+        database.execute("DELETE FROM known_packages")
+    assert goldsmith.release(recipe, lock=lock).digest == locked.digest
+
+
+def test_what_the_service_releases_under_its_own_names_has_its_own_locks(goldsmith: Goldsmith, web: Released) -> None:
+    lock = goldsmith.api.get(f"/v1/builds/{web.build['id']}/lock").json()
+    by_name = goldsmith.api.post("/v1/builds", json={"recipe": "web", "lock": lock})
+    assert by_name.status_code == 422
+    whole = Catalogue(ROOT / "recipes").get("web").recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    brought = goldsmith.api.post("/v1/builds", json={"recipe": whole, "lock": lock, "force": True})
+    assert (brought.status_code, brought.json()["type"]) == (403, "/problems/repository-reserved")
 
 
 def test_a_lock_for_another_architecture_is_refused(

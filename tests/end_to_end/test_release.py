@@ -13,8 +13,8 @@ from builder.image.inventory import open_inventory
 from tests.end_to_end.world import Goldsmith, Released
 
 STEPS = [
-    "resolve", "materials", "base", "packages", "users", "files", "run", "harden", "canonicalise", "stage", "test", "database",
-    "scan", "gate", "sign", "publish", "record", "tag",
+    "resolve", "materials", "base", "packages", "users", "files", "run", "harden", "canonicalise", "stage", "test",
+    "database", "scan", "gate", "sign", "publish", "record", "tag",
 ]  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""Which packages an archive's signed index has stated, in this installation's sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from builder.store.schema import KnownPackage
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What an index says of one .deb."""
+
+    sha256: str
+    name: str
+    version: str
+    architecture: str
+
+
+def remember(session: Session, packages: Iterable[Stated]) -> None:
+    """Note packages; one that is known already stays as it is."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    rows = [asdict(package) for package in packages]
+    for start in range(0, len(rows), _AT_ONCE):
+        session.execute(insert(KnownPackage).values(rows[start : start + _AT_ONCE]).on_conflict_do_nothing())
+
+
+def unknown(session: Session, packages: Iterable[Stated]) -> list[Stated]:
+    """Those of which no index has said exactly this."""
+    wanted = list(packages)
+    known: set[Stated] = set()
+    for start in range(0, len(wanted), _AT_ONCE):
+        digests = [package.sha256 for package in wanted[start : start + _AT_ONCE]]
+        found = session.scalars(select(KnownPackage).where(KnownPackage.sha256.in_(digests)))
+        known |= {Stated(row.sha256, row.name, row.version, row.architecture) for row in found}
+    return [package for package in wanted if package not in known]
