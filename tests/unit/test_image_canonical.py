@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import resource
 import subprocess
 import tarfile
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -123,6 +125,7 @@ def test_contents_of_any_size_come_back(tmp_path: Path) -> None:
     files = {"a": b"1", "b": os.urandom(2_500_000), "c": b"", "d": os.urandom(1024 * 1024), "e": b"2"}
     with canonicalise(archive([member(n, data=d) for n, d in files.items()]), spool_dir=tmp_path, epoch=0) as tree:
         assert {entry.path.decode(): tree.read(entry.path) for entry in tree.entries} == files
+        assert [entry.sha256 for entry in tree.entries] == [hashlib.sha256(data).hexdigest() for data in files.values()]
 
 
 def test_the_records_of_a_header_stand_in_order(tmp_path: Path) -> None:
@@ -255,6 +258,18 @@ def test_an_empty_extended_attribute_is_none(tmp_path: Path) -> None:
         assert tree.entries[0].xattrs == ((b"user.full", b"1"),)
 
 
+def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
+    entry = Entry(b"a", EntryType.FILE, 0o644, 0, 0, size=64 * 1024 * 1024)
+    source = ChunkStream(tar_stream([entry], lambda _: itertools.repeat(bytes(1024 * 1024), 64), epoch=0))
+    tracemalloc.start()
+    try:
+        with canonicalise(source, spool_dir=tmp_path, epoch=0) as tree:
+            tree.write_layer(tmp_path / "layer", threads=1)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_full_disk_is_an_error_and_never_a_short_image(tmp_path: Path) -> None:
     data = os.urandom(3_000_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -305,6 +320,8 @@ def test_the_compressor_gives_the_bytes_it_has_always_given(tmp_path: Path) -> N
     data = b"".join(b"line %d of a file that compresses\n" % (n * n % 9973) for n in range(60_000))
     pinned = "sha256:9fecea75b0946aabd9c60db5954309c33d5bc30dd450db57c5623084be5465a9"
     assert write_layer([data], tmp_path / "layer").digest == pinned
+    whole = "sha256:9d5c6157cca2e67ccf4e0a94f5616724e0910c77aea804a22fcbd0a64dad8397"
+    assert write_layer([b"a" * 2 * 1024 * 1024], tmp_path / "whole").digest == whole
 
 
 def test_a_layer_that_could_not_be_finished_leaves_no_file(tmp_path: Path) -> None:
