@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import docker
+from docker.errors import NotFound
 
 from scripts.benchmarks.byhand import CONFIGURATION, ByHand
 from scripts.stack.services import Stack
@@ -61,7 +63,7 @@ class Docker:
     def cold(self) -> Made:
         tar = self._hand.work / "base.tar"
         base = {"mmdebstrap": self._hand.bootstrap(tar, _BASE_PACKAGES)}
-        base["docker import"] = self._hand.timed(["docker", "import", str(tar), _BASE])
+        base["docker import"] = self._hand.timed(["docker", "import", "--change", f"LABEL {_LABEL}=", str(tar), _BASE])
         return self._build(base, ["--no-cache"], [], database=True)
 
     def build(self, *added: str) -> Made:
@@ -69,7 +71,6 @@ class Docker:
 
     def clean(self) -> None:
         _remove_labelled(self._client)
-        self._client.images.remove(_BASE, force=True)
 
     def _build(self, base: dict[str, float], options: Sequence[str], added: Sequence[str], *, database: bool) -> Made:
         context = self._hand.write_context(_BASE, [*_PACKAGES, *added])
@@ -150,6 +151,7 @@ class Mmdebstrap:
 
 
 def _remove_labelled(client: docker.DockerClient) -> None:
-    """Also what lost its name to a later build."""
+    """Also what lost its name to a later build. An image may go with another that was built on it."""
     for image in client.images.list(filters={"label": _LABEL}):
-        client.images.remove(image.id, force=True)
+        with suppress(NotFound):
+            client.images.remove(image.id, force=True)
