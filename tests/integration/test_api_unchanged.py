@@ -23,8 +23,8 @@ from builder.pipeline.services import Services
 from builder.planning.agreement import requested
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedBase
-from builder.planning.lockfile import format_lock, lock_data
-from builder.recipes.catalogue import Catalogue
+from builder.planning.lockfile import format_lock, lock_data, lock_path
+from builder.recipes.catalogue import Catalogue, Listed
 from builder.settings import Settings
 from builder.store import builds
 from builder.store.builds import Submission
@@ -51,27 +51,49 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(database_url: str, tmp_path: Path, registry: str) -> Settings:
     directory = tmp_path / "recipes"
     directory.mkdir()
-    for name, base in (("web", "debian: {suite: trixie}"), ("app", "recipe: web")):
+    (tmp_path / "callers").mkdir()
+    for file, base in (
+        ("recipes/web", "debian: {suite: trixie}"),
+        ("recipes/app", "recipe: web"),
+        ("callers/own", "debian: {suite: trixie}"),
+        ("callers/own-app", "recipe: web"),
+    ):
+        name = Path(file).name
         text = RECIPE.replace("golden/NAME", f"golden/{name}{next(NUMBERS)}").replace("NAME", name)
-        (directory / f"{name}.yaml").write_text(text.replace("debian: {suite: trixie}", base))
+        (tmp_path / f"{file}.yaml").write_text(text.replace("debian: {suite: trixie}", base))
     return Settings(database_url=database_url, recipes_directory=directory, state_directory=tmp_path, registry=registry)
 
 
 @dataclass(frozen=True)
 class House:
-    """The service as it stands: what it released, what it is asked for, what it answers."""
+    """The service as it stands: what it released, what it is asked for, what it answers.
+
+    It is asked for its own recipes by their names; the callers' (`own`, `own-app`) are sent whole.
+    """
 
     client: TestClient
     services: Services
     catalogue: Catalogue
-    directory: Path
+    callers: Catalogue
 
     @property
     def store(self) -> Database:
         return self.services.database
 
+    def listed(self, name: str) -> Listed:
+        return (self.catalogue if name in self.catalogue.names() else self.callers).get(name)
+
+    def asked(self, name: str) -> str | dict[str, Any]:
+        if name in self.catalogue.names():
+            return name
+        return self.callers.get(name).recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def change(self, name: str, line: str) -> None:
+        with self.listed(name).path.open("a") as file:
+            file.write(f"  {line}\n")
+
     def lock_of(self, name: str, base: str | None = None, epoch: int = 1) -> Lock:
-        recipe = self.catalogue.get(name).recipe
+        recipe = self.listed(name).recipe
         packages = () if base else (package("apt"),)
         start = LockedBase(
             suite="trixie", architecture="amd64", packages=packages, image=base, recipe=recipe.spec.base.recipe
@@ -79,21 +101,28 @@ class House:
         return Lock(builder="goldsmith 0", epoch=epoch, requested=requested(recipe), base=start)
 
     def beside(self, name: str, lock: Lock) -> None:
-        (self.directory / f"{name}.lock.json").write_text(format_lock(lock))
+        lock_path(self.catalogue.get(name).path).write_text(format_lock(lock))
+
+    def with_lock(self, name: str, lock: Lock) -> dict[str, Any]:
+        """What a request says to have a lock used: nothing if it is the service's recipe, whose lock lies beside."""
+        if name not in self.catalogue.names():
+            return {"lock": lock_data(lock)}
+        self.beside(name, lock)
+        return {}
 
     def push(self, name: str) -> str:
         """An image, where releases of a recipe are."""
         author = f"{name} {next(NUMBERS)}"
         config = ImageConfig(architecture="amd64", os="linux", author=author, rootfs=RootFS(diff_ids=())).to_bytes()
         manifest = Manifest(config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)), layers=())
-        place = self.services.released(self.catalogue.get(name).recipe.spec.publish.repository)
+        place = self.services.released(self.listed(name).recipe.spec.publish.repository)
         return self.services.registry.images.push(place, manifest, {digest_of(config): config}).digest
 
     def release(
         self, name: str, lock: Lock, *, given: bool = False, age: float = 0, key: str | None = None
     ) -> tuple[str, str]:
         """A release that ended now, of a build that was asked for `age` seconds ago. Answers its build and digest."""
-        listed, digest = self.catalogue.get(name), self.push(name)
+        listed, digest = self.listed(name), self.push(name)
         with self.store.write() as session:
             build = builds.submit(session, Submission(name, listed.digest, "{}", "catalogue", "earlier"))
             build.state, build.created_at = State.RELEASED, time.time() - age
@@ -108,7 +137,7 @@ class House:
             return build.id, digest
 
     def forget(self, name: str, digest: str) -> None:
-        place = self.services.released(self.catalogue.get(name).recipe.spec.publish.repository)
+        place = self.services.released(self.listed(name).recipe.spec.publish.repository)
         assert self.services.registry.manifests.delete(place.at(digest))
 
     def count(self) -> int:
@@ -117,7 +146,7 @@ class House:
 
     def is_answered_by(self, build_id: str, name: str = "web", **asked: Any) -> None:
         before = self.count()
-        answer = self.client.post("/v1/builds", json={"recipe": name, **asked})
+        answer = self.client.post("/v1/builds", json={"recipe": self.asked(name), **asked})
         assert answer.status_code == 200, answer.text
         assert answer.headers["Location"] == f"/v1/builds/{build_id}"
         view = answer.json()
@@ -127,7 +156,7 @@ class House:
 
     def is_built(self, name: str = "web", **asked: Any) -> dict[str, Any]:
         before = self.count()
-        answer = self.client.post("/v1/builds", json={"recipe": name, **asked})
+        answer = self.client.post("/v1/builds", json={"recipe": self.asked(name), **asked})
         assert answer.status_code == 202, answer.text
         view: dict[str, Any] = answer.json()
         assert (view["state"], view["requester"]) == ("queued", "ci")
@@ -138,14 +167,19 @@ class House:
 
 @pytest.fixture
 def house(client: TestClient, app: FastAPI, settings: Settings) -> House:
-    return House(client, app.state.services, app.state.catalogue, settings.recipes_directory)
+    callers = Catalogue(settings.recipes_directory.parent / "callers")
+    return House(client, app.state.services, app.state.catalogue, callers)
+
+
+EITHER = pytest.mark.parametrize("name", ["web", "own"])
 
 
 class TestWithALock:
-    def test_the_same_lock_is_answered_whenever_it_was(self, house: House) -> None:
-        lock = house.lock_of("web")
-        build_id, _ = house.release("web", lock, given=True, age=1e6)
-        house.is_answered_by(build_id, lock=lock_data(lock))
+    @EITHER
+    def test_the_same_lock_is_answered_whenever_it_was(self, house: House, name: str) -> None:
+        lock = house.lock_of(name)
+        build_id, _ = house.release(name, lock, given=True, age=1e6)
+        house.is_answered_by(build_id, name, **house.with_lock(name, lock))
 
     def test_the_lock_beside_a_recipe_counts_like_one_that_is_given(self, house: House) -> None:
         lock = house.lock_of("web")
@@ -154,27 +188,34 @@ class TestWithALock:
         house.is_answered_by(build_id)
         house.is_answered_by(build_id, lockUse="require")
 
-    def test_a_lock_that_differs_in_nothing_that_decides_is_the_same(self, house: House) -> None:
-        lock = house.lock_of("web")
-        build_id, _ = house.release("web", lock, age=1e6)
-        house.is_answered_by(build_id, lock=lock_data(lock.model_copy(update={"builder": "goldsmith 9"})))
+    @EITHER
+    def test_a_lock_that_differs_in_nothing_that_decides_is_the_same(self, house: House, name: str) -> None:
+        lock = house.lock_of(name)
+        build_id, _ = house.release(name, lock, age=1e6)
+        same = lock.model_copy(update={"builder": "goldsmith 9"})
+        house.is_answered_by(build_id, name, **house.with_lock(name, same))
 
-    def test_another_lock_is_built(self, house: House) -> None:
-        house.release("web", house.lock_of("web"))
-        assert house.is_built(lock=lock_data(house.lock_of("web", epoch=2)))["locked"] is True
+    @EITHER
+    def test_another_lock_is_built(self, house: House, name: str) -> None:
+        house.release(name, house.lock_of(name))
+        assert house.is_built(name, **house.with_lock(name, house.lock_of(name, epoch=2)))["locked"] is True
 
-    def test_the_newest_of_many_releases_answers(self, house: House) -> None:
-        lock = house.lock_of("web")
-        house.release("web", lock)
-        build_id, _ = house.release("web", lock)
-        house.is_answered_by(build_id, lock=lock_data(lock))
+    @EITHER
+    def test_the_newest_of_many_releases_answers(self, house: House, name: str) -> None:
+        lock = house.lock_of(name)
+        house.release(name, lock)
+        build_id, _ = house.release(name, lock)
+        house.is_answered_by(build_id, name, **house.with_lock(name, lock))
 
-    def test_a_base_that_was_released_anew_does_not_matter_for_the_lock_names_its_own(self, house: House) -> None:
+    @pytest.mark.parametrize("name", ["app", "own-app"])
+    def test_a_base_that_was_released_anew_does_not_matter_for_the_lock_names_its_own(
+        self, house: House, name: str
+    ) -> None:
         _, base = house.release("web", house.lock_of("web"))
-        lock = house.lock_of("app", base)
-        build_id, _ = house.release("app", lock)
+        lock = house.lock_of(name, base)
+        build_id, _ = house.release(name, lock)
         house.release("web", house.lock_of("web", epoch=2))
-        house.is_answered_by(build_id, "app", lock=lock_data(lock))
+        house.is_answered_by(build_id, name, **house.with_lock(name, lock))
 
 
 class TestWithoutALock:
@@ -220,34 +261,37 @@ class TestWithoutALock:
 
 
 class TestNever:
-    def test_when_it_is_forced(self, house: House) -> None:
-        lock = house.lock_of("web")
-        house.release("web", lock)
-        for view in (house.is_built(force=True), house.is_built(force=True, lock=lock_data(lock))):
+    @EITHER
+    def test_when_it_is_forced(self, house: House, name: str) -> None:
+        lock = house.lock_of(name)
+        house.release(name, lock)
+        for asked in ({}, house.with_lock(name, lock)):
+            view = house.is_built(name, force=True, **asked)
             with house.store.read() as session:
                 assert builds.get(session, view["id"]).options["force"] is True
 
-    def test_when_the_recipe_has_changed(self, house: House) -> None:
-        house.release("web", house.lock_of("web"))
-        with (house.directory / "web.yaml").open("a") as file:
-            file.write("  environment: {A: b}\n")
-        house.is_built()
-        house.is_built(lock=lock_data(house.lock_of("web")))
+    @EITHER
+    def test_when_the_recipe_has_changed(self, house: House, name: str) -> None:
+        house.release(name, house.lock_of(name))
+        house.change(name, "environment: {A: b}")
+        house.is_built(name)
+        house.is_built(name, **house.with_lock(name, house.lock_of(name)))
 
-    def test_when_a_step_has_a_network_for_what_it_fetches_is_in_no_lock(self, house: House) -> None:
-        with (house.directory / "web.yaml").open("a") as file:
-            file.write("  run: [{command: [fetch], network: true}]\n")
-        lock = house.lock_of("web")
-        house.release("web", lock)
-        house.is_built()
-        house.is_built(lock=lock_data(lock))
+    @EITHER
+    def test_when_a_step_has_a_network_for_what_it_fetches_is_in_no_lock(self, house: House, name: str) -> None:
+        house.change(name, "run: [{command: [fetch], network: true}]")
+        lock = house.lock_of(name)
+        house.release(name, lock)
+        house.is_built(name)
+        house.is_built(name, **house.with_lock(name, lock))
 
-    def test_when_the_registry_has_lost_the_image(self, house: House) -> None:
-        lock = house.lock_of("web")
-        _, digest = house.release("web", lock)
-        house.forget("web", digest)
-        house.is_built()
-        house.is_built(lock=lock_data(lock))
+    @EITHER
+    def test_when_the_registry_has_lost_the_image(self, house: House, name: str) -> None:
+        lock = house.lock_of(name)
+        _, digest = house.release(name, lock)
+        house.forget(name, digest)
+        house.is_built(name)
+        house.is_built(name, **house.with_lock(name, lock))
 
     def test_for_a_lock_alone(self, house: House) -> None:
         house.release("web", house.lock_of("web"))

@@ -35,12 +35,25 @@ def own(settings: Settings) -> Lock:
     return lock(requested=requested(recipe), packages=(), files=())
 
 
+@pytest.fixture
+def whole(client: TestClient) -> dict[str, Any]:
+    """The recipe `web` as the service has it, to be sent whole."""
+    data: dict[str, Any] = client.get("/v1/recipes/web").json()
+    return data
+
+
+@pytest.fixture
+def mine(whole: dict[str, Any]) -> dict[str, Any]:
+    """The same with a repository of its own, which is no recipe of the service."""
+    return {**whole, "spec": {**whole["spec"], "publish": {"repository": "team/web"}}}
+
+
 def beside(settings: Settings, text: str) -> None:
     (settings.recipes_directory / "web.lock.json").write_text(text)
 
 
-def ask(client: TestClient, **members: Any) -> dict[str, Any]:
-    answer = client.post("/v1/builds", json={"recipe": "web", **members})
+def ask(client: TestClient, recipe: str | dict[str, Any] = "web", **members: Any) -> dict[str, Any]:
+    answer = client.post("/v1/builds", json={"recipe": recipe, **members})
     assert answer.status_code == 202, answer.text
     view: dict[str, Any] = answer.json()
     return view
@@ -103,8 +116,12 @@ class TestTheLockOfABuild:
         assert "is queued and has resolved nothing" in told.detail
         assert told.hint == "follow it to its end"
 
-    def test_is_what_was_given(self, client: TestClient, own: Lock) -> None:
-        assert self.read(client, ask(client, lock=lock_data(own))["id"]) == own
+    def test_is_what_was_given(self, client: TestClient, mine: dict[str, Any], own: Lock) -> None:
+        assert self.read(client, ask(client, mine, lock=lock_data(own))["id"]) == own
+
+    def test_is_what_lay_beside_the_recipe(self, client: TestClient, settings: Settings, own: Lock) -> None:
+        beside(settings, format_lock(own))
+        assert self.read(client, ask(client)["id"]) == own
 
     def test_is_what_was_resolved_for_the_image(self, client: TestClient, store: Database) -> None:
         build_id = submit(store)
@@ -112,8 +129,8 @@ class TestTheLockOfABuild:
             builds.get(session, build_id).evidence = whole_evidence()
         assert self.read(client, build_id) == other_lock()
 
-    def test_is_what_was_resolved_alone_and_can_be_given_as_it_is(
-        self, client: TestClient, store: Database, own: Lock
+    def test_is_what_was_resolved_alone_and_can_be_given_or_laid_beside_as_it_is(
+        self, client: TestClient, store: Database, settings: Settings, mine: dict[str, Any], own: Lock
     ) -> None:
         build_id = client.post("/v1/locks", json={"recipe": "web"}).json()["id"]
         problem(client.get(f"/v1/builds/{build_id}/lock"), 409, "lock-unavailable")
@@ -124,7 +141,10 @@ class TestTheLockOfABuild:
         view = client.get(f"/v1/builds/{build_id}").json()
         assert (view["state"], view["result"]["digest"]) == ("locked", None)
         assert self.read(client, build_id) == own
-        assert ask(client, lock=client.get(f"/v1/builds/{build_id}/lock").json())["locked"] is True
+        told = client.get(f"/v1/builds/{build_id}/lock")
+        assert ask(client, mine, lock=told.json())["locked"] is True
+        beside(settings, told.text)
+        assert ask(client, lockUse="require")["locked"] is True
 
     def test_of_a_build_that_is_none(self, client: TestClient) -> None:
         problem(client.get(f"/v1/builds/{'0' * 26}/lock"), 404, "build-unknown")
@@ -146,13 +166,46 @@ class TestBuilding:
             with store.read() as session:
                 assert builds.get(session, view["id"]).lock == own.canonical().decode()
 
-    def test_uses_the_lock_in_the_request_rather_than_the_one_beside(
-        self, client: TestClient, settings: Settings, own: Lock
+    def test_a_whole_recipe_uses_the_lock_in_the_request(
+        self, client: TestClient, settings: Settings, mine: dict[str, Any], own: Lock
     ) -> None:
         beside(settings, format_lock(own))
         given = own.model_copy(update={"epoch": 5})
-        view = ask(client, lock=lock_data(given), lockUse="require")
+        view = ask(client, mine, lock=lock_data(given), lockUse="require")
         assert client.get(f"/v1/builds/{view['id']}/lock").json() == lock_data(given)
+
+    def test_a_recipe_by_its_name_takes_no_lock_from_a_request_not_even_its_own(
+        self, client: TestClient, settings: Settings, own: Lock, store: Database
+    ) -> None:
+        beside(settings, format_lock(own))
+        for given in (own, own.model_copy(update={"epoch": 5})):
+            answer = client.post("/v1/builds", json={"recipe": "web", "lock": lock_data(given)})
+            told = problem(answer, 422, "request-invalid")
+            assert "a recipe by its name has its own lock" in told.detail
+            assert "send the whole recipe" in (told.hint or "")
+        assert count(store) == 0
+
+    def test_where_the_service_publishes_its_own_recipe_another_lock_is_refused(
+        self, client: TestClient, settings: Settings, whole: dict[str, Any], own: Lock, store: Database
+    ) -> None:
+        other = lock_data(own.model_copy(update={"epoch": 5}))
+        problem(client.post("/v1/builds", json={"recipe": whole, "lock": other}), 403, "repository-reserved")
+        beside(settings, format_lock(own))
+        problem(client.post("/v1/builds", json={"recipe": whole, "lock": other}), 403, "repository-reserved")
+        assert count(store) == 0
+        assert ask(client, whole, lock=lock_data(own))["locked"] is True
+        assert ask(client, whole)["locked"] is False
+
+    def test_notes_whether_the_lock_came_with_the_request(
+        self, client: TestClient, settings: Settings, mine: dict[str, Any], own: Lock, store: Database
+    ) -> None:
+        given = ask(client, mine, lock=lock_data(own))
+        none = ask(client, mine)
+        beside(settings, format_lock(own))
+        laid = ask(client)
+        with store.read() as session:
+            options = [builds.get(session, view["id"]).options for view in (given, none, laid)]
+        assert [one.get("lock_from_request") for one in options] == [True, None, None]
 
     def test_resolves_anew_where_that_is_asked_for(self, client: TestClient, settings: Settings, own: Lock) -> None:
         beside(settings, format_lock(own))
@@ -169,16 +222,18 @@ class TestBuilding:
         assert "goldsmith recipe lock" in (told.hint or "")
         assert count(store) == 0
 
-    def test_with_a_lock_and_without_it_at_once_is_refused(self, client: TestClient, own: Lock) -> None:
-        answer = client.post("/v1/builds", json={"recipe": "web", "lock": lock_data(own), "lockUse": "update"})
+    def test_with_a_lock_and_without_it_at_once_is_refused(
+        self, client: TestClient, mine: dict[str, Any], own: Lock
+    ) -> None:
+        answer = client.post("/v1/builds", json={"recipe": mine, "lock": lock_data(own), "lockUse": "update"})
         assert "leave one of the two out" in (problem(answer, 422, "request-invalid").hint or "")
 
     def test_with_a_lock_that_is_stale_is_refused_by_field(
-        self, client: TestClient, own: Lock, store: Database
+        self, client: TestClient, mine: dict[str, Any], own: Lock, store: Database
     ) -> None:
         asked = own.requested.model_copy(update={"packages": ("tini",)})
         stale = lock_data(own.model_copy(update={"requested": asked}))
-        told = problem(client.post("/v1/builds", json={"recipe": "web", "lock": stale}), 409, "lock-stale")
+        told = problem(client.post("/v1/builds", json={"recipe": mine, "lock": stale}), 409, "lock-stale")
         assert [fault.field for fault in told.errors] == ["spec.packages"]
         assert "--update" in (told.hint or "")
         assert count(store) == 0
@@ -206,13 +261,13 @@ class TestBuilding:
         ],
     )  # fmt: skip
     def test_with_a_lock_that_is_none_is_refused_by_field(
-        self, client: TestClient, own: Lock, change: dict[str, Any], field: str
+        self, client: TestClient, mine: dict[str, Any], own: Lock, change: dict[str, Any], field: str
     ) -> None:
-        answer = client.post("/v1/builds", json={"recipe": "web", "lock": {**lock_data(own), **change}})
+        answer = client.post("/v1/builds", json={"recipe": mine, "lock": {**lock_data(own), **change}})
         assert field in [fault.field for fault in problem(answer, 422, "lock-invalid").errors]
 
-    def test_with_a_number_longer_than_any_is_refused(self, client: TestClient) -> None:
-        content = b'{"recipe": "web", "lock": {"epoch": ' + b"7" * 5000 + b"}}"
+    def test_with_a_number_longer_than_any_is_refused(self, client: TestClient, mine: dict[str, Any]) -> None:
+        content = b'{"recipe": ' + json.dumps(mine).encode() + b', "lock": {"epoch": ' + b"7" * 5000 + b"}}"
         answer = client.post("/v1/builds", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422
 
@@ -222,7 +277,9 @@ class TestBuilding:
         assert told.detail.startswith("web.lock.json: line 1, column 1: not JSON")
         assert ask(client, lockUse="update")["locked"] is False
 
-    def test_with_the_lock_of_another_recipe_is_refused_however_valid_that_is(self, client: TestClient) -> None:
-        answer = client.post("/v1/builds", json={"recipe": "web", "lock": lock_data(other_lock(digest("9"), "debian"))})
+    def test_with_the_lock_of_another_recipe_is_refused_however_valid_that_is(
+        self, client: TestClient, mine: dict[str, Any]
+    ) -> None:
+        answer = client.post("/v1/builds", json={"recipe": mine, "lock": lock_data(other_lock(digest("9"), "debian"))})
         told = problem(answer, 409, "lock-stale")
         assert told.errors[0].field == "spec.base"
