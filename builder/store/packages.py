@@ -27,7 +27,8 @@ class Stated:
 def remember(session: Session, packages: Iterable[Stated]) -> None:
     """Note packages; one that is known already stays as it is."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    rows = [asdict(package) for package in packages]
+    # Workers that note the same at once must do so in one order, or PostgreSQL lets them wait for each other.
+    rows = [asdict(package) for package in sorted(packages, key=lambda package: package.sha256)]
     for start in range(0, len(rows), _AT_ONCE):
         session.execute(insert(KnownPackage).values(rows[start : start + _AT_ONCE]).on_conflict_do_nothing())
 
