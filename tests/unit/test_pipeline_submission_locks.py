@@ -159,6 +159,71 @@ class TestALock:
         assert nothing_is_left(database)
 
 
+class TestARecipeOfTheServiceThatIsSentWhole:
+    """Its repository says that it is the service's: with another lock it would release another image there."""
+
+    def sent(self, database: Database, catalogue: Catalogue, name: str, lock: Lock | None, **asked: Any) -> Build:
+        wanted = Asked(
+            catalogue.get(name).recipe, "request", "ci", lock=lock, lock_from_request=lock is not None, **asked
+        )
+        with database.write() as session:
+            return submit(session, catalogue, House(REGISTRY, network_steps=True), wanted)
+
+    def test_may_have_the_lock_beside_it(self, database: Database, catalogue: Catalogue, directory: Path) -> None:
+        own = lock_beside(directory, catalogue, "debian")
+        build = self.sent(database, catalogue, "debian", own)
+        assert (build.lock, build.options) == (own.canonical().decode(), {"lock_from_request": True})
+
+    def test_may_have_none(self, database: Database, catalogue: Catalogue, directory: Path) -> None:
+        lock_beside(directory, catalogue, "debian")
+        build = self.sent(database, catalogue, "debian", None)
+        assert (build.lock, build.options) == (None, {})
+
+    @pytest.mark.parametrize("change", [{"epoch": 2}, {"builder": "somebody"}])
+    @pytest.mark.parametrize("forced", [False, True])
+    def test_may_not_have_another(
+        self, database: Database, catalogue: Catalogue, directory: Path, change: dict[str, Any], forced: bool
+    ) -> None:
+        other = lock_beside(directory, catalogue, "debian").model_copy(update=change)
+        with pytest.raises(RepositoryReserved, match="'debian' is built here with its own lock") as caught:
+            self.sent(database, catalogue, "debian", other, force=forced)
+        assert "goldsmith build debian" in (caught.value.hint or "")
+        assert nothing_is_left(database)
+
+    def test_may_not_have_any_where_there_is_none_beside_it(self, database: Database, catalogue: Catalogue) -> None:
+        with pytest.raises(RepositoryReserved):
+            self.sent(database, catalogue, "debian", lock_of(catalogue.get("debian").recipe))
+        assert nothing_is_left(database)
+
+    def test_is_not_taken_in_with_a_lock_while_its_own_cannot_be_read(
+        self, database: Database, catalogue: Catalogue, directory: Path
+    ) -> None:
+        (directory / "debian.lock.json").write_text("{")
+        with pytest.raises(LockInvalid, match=r"^debian\.lock\.json: "):
+            self.sent(database, catalogue, "debian", lock_of(catalogue.get("debian").recipe))
+        assert nothing_is_left(database)
+
+    def test_may_have_any_lock_that_fits_where_it_is_published_elsewhere(
+        self, database: Database, catalogue: Catalogue, directory: Path
+    ) -> None:
+        lock_beside(directory, catalogue, "debian")
+        mine = read_recipe(text("debian", None).replace("golden/debian", "mine/debian"))
+        other = lock_of(mine, epoch=2)
+        with database.write() as session:
+            asked = Asked(mine, "request", "ci", lock=other, lock_from_request=True)
+            build = submit(session, catalogue, House(REGISTRY, network_steps=True), asked)
+        assert build.lock == other.canonical().decode()
+
+    def test_has_a_base_whose_lock_is_the_services(
+        self, database: Database, catalogue: Catalogue, directory: Path
+    ) -> None:
+        """Only the request's own lock has to be believed."""
+        lock_beside(directory, catalogue, "debian")
+        web = self.sent(database, catalogue, "web", lock_beside(directory, catalogue, "web"))
+        assert web.options["lock_from_request"] is True
+        assert "lock_from_request" not in get(database, str(web.waits_for)).options
+
+
 class TestTheBaseThatALockNames:
     @pytest.fixture
     def lock(self, catalogue: Catalogue) -> Lock:

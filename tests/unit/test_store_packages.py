@@ -85,13 +85,6 @@ def test_of_any_number_each_counts(database: Database, size: int) -> None:
     assert missing(database, *packages, *lies) == [packages[-1], *lies]
 
 
-def test_nothing_stays_of_what_was_not_noted_to_the_end(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as session:
-        remember(session, [TINI])
-        _ = 1 // 0
-    assert missing(database, TINI) == [TINI]
-
-
 def test_workers_that_note_the_same_in_other_orders_do_not_stop_each_other(database: Database) -> None:
     packages = many(3000)
     with ThreadPoolExecutor(2) as workers:

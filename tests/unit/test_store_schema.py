@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -15,13 +17,18 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
+from builder.api.views import build_view
 from builder.errors import SettingsInvalid
+from builder.pipeline.evidence import BuildEvidence
+from builder.planning.agreement import requested
+from builder.recipes.reading import canonical_json, read_recipe
 from builder.store import builds
 from builder.store import database as module
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.keys import create_key, owner_of
 from builder.store.schema import Base
 from builder.store.states import BUILD, RESOLVE, Purpose
+from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 
 pytest_plugins = ["tests.unit.databases"]
 TABLES = set(Base.metadata.tables)
@@ -78,6 +85,62 @@ def test_builds_from_before_there_were_purposes_are_releases_without_a_lock(empt
         assert builds.claim(session, build.id, RESOLVE, "w", 60) is None
         assert builds.claim(session, build.id, BUILD, "w", 60)
     database.close()
+
+
+RECIPE = """\
+apiVersion: goldsmith/v1
+kind: Image
+metadata: {name: web}
+spec:
+  base: {debian: {suite: trixie, components: [main, contrib]}}
+  packages: [nginx-light]
+  publish: {repository: golden/web}
+"""
+
+
+def old_evidence(image: str) -> dict[str, Any]:
+    """A release's evidence from when builds kept no materials, and locks named their recipe instead of what it asked."""
+    evidence = whole_evidence(image)
+    build = {name: evidence["build"][name] for name in ("lock", "image", "tests", "engine", "hermetic")}
+    build["lock"] = {**build["lock"], "recipe_digest": digest("1")}
+    del build["lock"]["requested"]
+    for package in (*build["lock"]["packages"], *build["lock"]["base"]["packages"]):
+        del package["path"]
+    return {**evidence, "build": build}
+
+
+def test_builds_from_before_there_were_materials_are_still_shown_with_their_locks(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate("0001")
+    recipe = read_recipe(RECIPE)
+    old = old_evidence(digest("a"))
+    kept_as_they_are: dict[str, dict[str, Any]] = {"2" * 26: {}, "3" * 26: {"scan": old["scan"]}}
+    with connected(empty_url) as connection:
+        for build_id, evidence in {"1" * 26: old, **kept_as_they_are}.items():
+            connection.execute(
+                text(
+                    "INSERT INTO builds (id, state, recipe_name, recipe_digest, recipe, origin, requester, attempt, "
+                    "token, cancel_requested, created_at, updated_at, evidence) VALUES "
+                    "(:id, 'released', 'web', 'd', :recipe, 'request', 'ci', 1, 0, false, 1, 1, :evidence)"
+                ),
+                {"id": build_id, "recipe": canonical_json(recipe).decode(), "evidence": json.dumps(evidence)},
+            )
+    database.migrate()
+    with database.read() as session:
+        build = builds.get(session, "1" * 26)
+        assert {name: builds.get(session, name).evidence for name in kept_as_they_are} == kept_as_they_are
+    database.close()
+    view = build_view(build, [], "registry.example")
+    assert (view.locked, view.result.digest, view.result.packages) == (False, digest("a"), 2)
+    assert view.result.reference == f"registry.example/golden/web@{digest('a')}"
+    built = BuildEvidence.model_validate(build.evidence["build"])
+    assert built.lock.requested == requested(recipe)
+    assert built.lock.all_packages == lock().all_packages
+    assert (built.lock.epoch, built.lock.archives, built.lock.files) == (lock().epoch, lock().archives, lock().files)
+    assert (built.lock_given, built.image) == (False, build_evidence(digest("a")).image)
+    assert {name: build.evidence[name] for name in ("scan", "release")} == {
+        name: old[name] for name in ("scan", "release")
+    }
 
 
 def test_migrating_twice_changes_nothing_and_keeps_what_is_there(url: str) -> None:
