@@ -99,7 +99,7 @@ spec:
 
 
 def old_evidence(image: str) -> dict[str, Any]:
-    """A release's evidence from when builds kept no materials, and locks named their recipe instead of what it asked."""
+    """Of a release, from when builds kept no materials, and locks named their recipe instead of what it asked."""
     evidence = whole_evidence(image)
     build = {name: evidence["build"][name] for name in ("lock", "image", "tests", "engine", "hermetic")}
     build["lock"] = {**build["lock"], "recipe_digest": digest("1")}
