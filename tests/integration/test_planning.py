@@ -83,6 +83,10 @@ class TestIndexes:
         trixie.refresh()
         assert time.monotonic() - started < 0.5
 
+    def test_state_of_a_digest_what_resolving_gives(self, trixie: AptArchive, hello: Resolved) -> None:
+        digests = [package.sha256 for package in hello.packages]
+        assert set(trixie.stated([*digests, "0" * 64])) == set(hello.packages)
+
     def test_that_could_not_be_fetched_are_never_taken_for_current(self, directory: Path, tmp_path: Path) -> None:
         port = free_port()
         dead = Mirrors(f"http://127.0.0.1:{port}/debian", f"http://127.0.0.1:{port}/security")
