@@ -52,7 +52,7 @@ async def create_build(request: Request, response: Response, requester: Caller) 
         services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
         asked = asked_build(body, catalogue, requester)
-        if not asked.force:
+        if not asked.force and not asked.update:
             before = _answered(services, catalogue, asked)
             if before is not None:
                 return before, False

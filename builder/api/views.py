@@ -236,7 +236,7 @@ def rebuild_view(evidence: dict[str, Any]) -> RebuildView | None:
         rebuilt_digest=found.rebuilt_digest,
         outcome=outcome(found),
         matched=MatchedView(
-            manifest=matched.manifest, config=matched.config, diff_ids=matched.config, inventory=matched.inventory
+            manifest=matched.manifest, config=matched.config, diff_ids=matched.diff_ids, inventory=matched.inventory
         ),
         paths=found.paths,
         differences=[DifferingPathView.model_validate(one.model_dump()) for one in found.differences],

@@ -52,8 +52,11 @@ class Base:
         return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
 
 
-def newest_base(services: Services, spec: BaseSpec, recipe_digest: str | None, spool: Path) -> Base:
-    """The base that a recipe names; of another recipe the newest release with `recipe_digest`.
+def newest_base(
+    services: Services, spec: BaseSpec, recipe_digest: str | None, build_key: str | None, spool: Path
+) -> Base:
+    """The base that a recipe names; of another recipe the newest release with `build_key`, which is that recipe with
+    its own lock, or where it has none the newest with `recipe_digest`.
 
     Raises BaseNotReleased, or what the registry client raises.
     """
@@ -61,7 +64,12 @@ def newest_base(services: Services, spec: BaseSpec, recipe_digest: str | None, s
         return _foreign(services, spec.image, spool)
     assert recipe_digest is not None, "noted when the build was taken in"
     with services.database.read() as session:
-        release = builds.newest_release(session, recipe_digest, services.settings.registry)
+        registry = services.settings.registry
+        release = (
+            releases.of_key(session, build_key, registry)
+            if build_key is not None
+            else builds.newest_release(session, recipe_digest, registry)
+        )
     if release is None:
         raise BaseNotReleased(
             f"the recipe {spec.recipe!r}, as it was when the build was asked for, has no released image in this "

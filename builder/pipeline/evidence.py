@@ -75,10 +75,11 @@ class ReleaseEvidence(_Evidence):
 
 
 class Matched(_Evidence):
-    """What of a rebuilt image is equal. An equal config means equal diff IDs: it names them."""
+    """What of a rebuilt image is equal. `diff_ids`: the original's layers, unpacked, are what the config names."""
 
     manifest: bool
     config: bool
+    diff_ids: bool
     inventory: bool
 
 
@@ -120,7 +121,8 @@ class RebuildEvidence(_Evidence):
     @property
     def reproduced(self) -> bool:
         """The same bytes, or the same content where a newer library compresses it otherwise."""
-        return self.matched.inventory and (self.matched.manifest or self.matched.config)
+        matched = self.matched
+        return matched.inventory and (matched.manifest or (matched.config and matched.diff_ids))
 
 
 class Unchanged(_Evidence):

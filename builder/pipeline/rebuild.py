@@ -14,16 +14,18 @@ from typing import Any
 
 from builder.engine.docker import cache_reference
 from builder.errors import Fault, Rejected, SettingsInvalid
+from builder.image.digests import chunks_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor, Manifest, parse_manifest
 from builder.image.inventory import MEDIA_TYPE as INVENTORY
 from builder.image.layer import Compression
+from builder.image.layerreader import LayerInvalid, open_layer
 from builder.pipeline.assembling import assemble
 from builder.pipeline.composing import Composed
 from builder.pipeline.evidence import Attestation, RebuildEvidence, kept
 from builder.pipeline.kept import KeptSource
 from builder.pipeline.materials import Materials, read_materials
 from builder.pipeline.preparing import prepare
-from builder.pipeline.reproduction import compared, outcome, statement, told
+from builder.pipeline.reproduction import alike_but_for_compression, compared, outcome, statement, told
 from builder.pipeline.restoring import restored_base
 from builder.pipeline.services import Services
 from builder.pipeline.signed import NotRebuildable, SignedRecord, signed_record
@@ -64,6 +66,7 @@ class RebuildStage:
         digest = task.build.subject
         assert digest is not None, "every rebuild has one"
         repository = services.released(task.build.options["repository"])
+        self._refuse_signers_identity()
         with task.journal.step("record") as step:
             found = services.registry.manifests.get(repository.at(digest))
             record = signed_record(services, services.registry, repository, digest)
@@ -93,6 +96,15 @@ class RebuildStage:
     def clean_up(self, build_id: str) -> None:
         self._services.engine.remove_leftovers(build_id)
         take_back(self._services, build_id)
+
+    def _refuse_signers_identity(self) -> None:
+        """Who released an image must not be who says that it reproduces."""
+        settings = self._services.settings
+        if settings.rebuilder_identity is None or settings.rebuilder_identity == settings.signer_identity:
+            raise SettingsInvalid(
+                "a rebuild worker needs an identity of its own",
+                hint="set GOLDSMITH_REBUILDER_IDENTITY and GOLDSMITH_REBUILDER_ISSUER, other than the signer's",
+            )
 
     def _materials(self, task: Task, repository: Repository, record: SignedRecord) -> Materials:
         if _offline(task) and not task.recipe.spec.hermetic:
@@ -141,7 +153,23 @@ class RebuildStage:
         registry.blobs.pull(repository, blob, golden)
         then = (record.provenance.build_definition.internal_parameters or {}).get("compression")
         compression = Compression.model_validate(then) if isinstance(then, dict) else None
-        return compared(composed, digest, original, golden, compression)
+        same = composed.manifest_digest == digest or self._same_layers(composed, original, repository, spool)
+        return compared(composed, digest, original, golden, compression, diff_ids=same)
+
+    def _same_layers(self, composed: Composed, original: Manifest, repository: Repository, spool: Path) -> bool:
+        """Whether the original's own blobs unpack to the layers that were rebuilt, and nothing else differs."""
+        if not alike_but_for_compression(original, composed.manifest):
+            return False
+        file = spool / "original.layer"
+        for blob, diff_id in zip(original.layers, composed.diff_ids, strict=True):
+            self._services.registry.blobs.pull(repository, blob, file)
+            try:
+                with open_layer(file, blob, diff_id) as tar:
+                    for _ in chunks_of(tar):
+                        pass
+            except LayerInvalid:
+                return False
+        return True
 
     def _attest(
         self,
@@ -166,7 +194,7 @@ class RebuildStage:
             )
         )
         expected = (settings.rebuilder_identity, settings.rebuilder_issuer)
-        if settings.rebuilder_identity is not None and (signed.identity, signed.issuer) != expected:
+        if (signed.identity, signed.issuer) != expected:
             raise SettingsInvalid(
                 f"the certificate is for {signed.identity} of {signed.issuer}, not for the configured rebuilder",
                 hint="GOLDSMITH_REBUILDER_IDENTITY and GOLDSMITH_REBUILDER_ISSUER say who rebuilds",

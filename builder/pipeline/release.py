@@ -37,6 +37,8 @@ class ReleaseStage:
     def work(self, task: Task) -> dict[str, Any]:
         spec = task.recipe.spec
         built = BuildEvidence.model_validate(task.build.evidence["build"])
+        if not built.materials_digest:
+            raise Broken("the build is of a version that kept no materials", hint="build again")
         image = Descriptor(media_type=MANIFEST, digest=built.image.manifest_digest, size=built.image.manifest_size)
         target = self._services.released(spec.publish.repository)
         evidence = self._recorded(task)

@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from builder import __version__
 from builder.forensics.compare import Report, Verdict, compare
-from builder.image.documents import Manifest
+from builder.image.digests import EMPTY_SHA256
+from builder.image.documents import Descriptor, Manifest
 from builder.image.entry import shown
 from builder.image.inventory import open_inventory
 from builder.image.layer import Compression
@@ -23,15 +24,14 @@ from builder.pipeline.signed import SignedRecord
 from builder.signing.statement import REPRODUCTION, Statement, Subject
 
 _KEPT_DIFFERENCES = 1000
+EMPTY_DIGEST = f"sha256:{EMPTY_SHA256}"
 
 
 def compared(
-    composed: Composed, digest: str, original: Manifest, golden: Path, then: Compression | None
+    composed: Composed, digest: str, original: Manifest, golden: Path, then: Compression | None, *, diff_ids: bool
 ) -> RebuildEvidence:
-    """`golden` is the inventory that was signed, `then` how the original was compressed.
-
-    Without a difference in config the diff IDs are the same too, for the config names them.
-    """
+    """`golden` is the inventory that was signed, `then` how the original was compressed; `diff_ids` says whether the
+    original's layers, unpacked, are those that were rebuilt."""
     with open_inventory(golden) as (_, records), open_inventory(composed.inventory.path) as (_, rebuilt):
         report = compare(records, (record.entry for record in rebuilt), keep=_KEPT_DIFFERENCES)
     now = composed.layer.compression if composed.layer else Compression()
@@ -41,6 +41,7 @@ def compared(
         matched=Matched(
             manifest=composed.manifest_digest == digest,
             config=composed.manifest.config.digest == original.config.digest,
+            diff_ids=diff_ids,
             inventory=report.verdict is Verdict.IDENTICAL,
         ),
         compression_then=then,
@@ -49,6 +50,16 @@ def compared(
         differences=_differing(report),
         differences_total=report.drift_total + report.expected_total,
     )
+
+
+def alike_but_for_compression(original: Manifest, rebuilt: Manifest) -> bool:
+    """Whether two manifests differ in nothing but the digests and sizes of their layers."""
+
+    def blank(manifest: Manifest) -> Manifest:
+        kinds = tuple(Descriptor(media_type=one.media_type, digest=EMPTY_DIGEST, size=0) for one in manifest.layers)
+        return manifest.model_copy(update={"layers": kinds})
+
+    return blank(original) == blank(rebuilt)
 
 
 def statement(
@@ -66,7 +77,7 @@ def statement(
         "matched": {
             "manifest": evidence.matched.manifest,
             "config": evidence.matched.config,
-            "diffIds": evidence.matched.config,
+            "diffIds": evidence.matched.diff_ids,
             "inventory": evidence.matched.inventory,
         },
         "rebuiltDigest": {"sha256": evidence.rebuilt_digest.removeprefix("sha256:")},
@@ -101,7 +112,7 @@ def outcome(evidence: RebuildEvidence) -> str:
     matched = evidence.matched
     if matched.manifest:
         return f"bit for bit: {evidence.image_digest}"
-    if matched.config:
+    if matched.config and matched.diff_ids:
         then, now = evidence.compression_then, evidence.compression_now
         why = f"compressed by {then.library} {then.version} then, by {now.library} {now.version} now" if then else ""
         return f"config and diff IDs match, the manifest does not: {why or 'compressed otherwise'}"

@@ -80,7 +80,7 @@ def _on_debian(services: Services, task: Task, debian: DebianBase) -> Resolution
 def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
     spec = task.recipe.spec
     with task.journal.step("resolve") as step:
-        base = newest_base(services, spec.base, task.build.base_digest, spool)
+        base = newest_base(services, spec.base, task.build.base_digest, task.build.options.get("base_key"), spool)
         own = services.engine.architecture()
         if base.config.architecture != own:
             raise ArchitectureMismatch(

@@ -156,7 +156,10 @@ class _Submitting:
             listed = self.catalogue.get(base)
             base_digest = listed.digest
             options["base_repository"] = listed.recipe.spec.publish.repository
-            waits_for = self._base_build(listed, asked, path)
+            own = None if asked.update else read_lock_beside(listed.path)
+            if own is not None:
+                options["base_key"] = build_key(listed.digest, own)
+            waits_for = self._base_build(listed, own, asked, path)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=recipe_digest(recipe),
@@ -170,9 +173,8 @@ class _Submitting:
         )
         return builds.submit(self.session, submission, waits_for=waits_for)
 
-    def _base_build(self, listed: Listed, asked: Asked, path: tuple[str, ...]) -> str | None:
-        """The build to wait for, or None when the base has been released here."""
-        own = None if asked.update else read_lock_beside(listed.path)
+    def _base_build(self, listed: Listed, own: Lock | None, asked: Asked, path: tuple[str, ...]) -> str | None:
+        """The build to wait for, or None when the base has been released here. `own` is the base's lock."""
         if self._base_released(listed, asked.lock, own):
             return None
         running = builds.running_build_of(self.session, listed.digest, own.canonical().decode() if own else None)

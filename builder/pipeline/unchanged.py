@@ -22,7 +22,7 @@ from builder.store.schema import Build, Release
 def released_before(services: Services, build_key: str) -> Release | None:
     """The newest release with a build key that the registry still holds. Raises what the registry client raises."""
     with services.database.read() as session:
-        release = releases.of_key(session, build_key, services.settings.registry)
+        release = _with_its_tags(session, releases.of_key(session, build_key, services.settings.registry))
     return release if release is not None and still_there(services, services.registry, release) else None
 
 
@@ -38,7 +38,7 @@ def answering_release(
         return None
     digest = recipe_digest(recipe)
     if lock is not None:
-        return releases.of_key(session, build_key(digest, lock), registry)
+        return _with_its_tags(session, releases.of_key(session, build_key(digest, lock), registry))
     release = builds.newest_release(session, digest, registry)
     if release is None:
         return None
@@ -61,7 +61,12 @@ def answering_release(
         )
         if base is None or base.digest != made.base.image_digest:
             return None
-    return release
+    return _with_its_tags(session, release)
+
+
+def _with_its_tags(session: Session, release: Release | None) -> Release | None:
+    """A release whose tags a newer one has taken answers nothing: whoever asks wants them back."""
+    return None if release is None or releases.newer_tags(session, release) else release
 
 
 def still_there(services: Services, registry: RegistryClient, release: Release) -> bool:

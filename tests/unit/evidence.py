@@ -106,7 +106,7 @@ def rebuild_evidence(*differences: DifferingPath, attested: bool = True) -> Rebu
     return RebuildEvidence(
         image_digest=digest("a"),
         rebuilt_digest=digest("a" if same else "f"),
-        matched=Matched(manifest=same, config=same, inventory=same),
+        matched=Matched(manifest=same, config=same, diff_ids=same, inventory=same),
         compression_then=Compression(),
         compression_now=Compression(),
         paths=7,

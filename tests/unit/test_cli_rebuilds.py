@@ -28,7 +28,7 @@ ATTESTED = Attestation(
 SAME = RebuildEvidence(
     image_digest=IMAGE,
     rebuilt_digest=IMAGE,
-    matched=Matched(manifest=True, config=True, inventory=True),
+    matched=Matched(manifest=True, config=True, diff_ids=True, inventory=True),
     compression_then=Compression(),
     compression_now=Compression(),
     paths=900,
@@ -48,7 +48,7 @@ def differing(count: int, total: int | None = None) -> RebuildEvidence:
     return SAME.model_copy(
         update={
             "rebuilt_digest": OTHER,
-            "matched": Matched(manifest=False, config=False, inventory=False),
+            "matched": Matched(manifest=False, config=False, diff_ids=False, inventory=False),
             "differences": (owned, *paths[1:]),
             "differences_total": total or count,
             "attestation": None,
@@ -103,7 +103,7 @@ def test_the_next_command_is_given_where_the_registry_is_known(api: Api, capsys:
 
 
 def test_the_same_content_compressed_otherwise_is_not_called_bit_for_bit(api: Api, capsys: Output) -> None:
-    update = {"rebuilt_digest": OTHER, "matched": Matched(manifest=False, config=True, inventory=True)}
+    update = {"rebuilt_digest": OTHER, "matched": Matched(manifest=False, config=True, diff_ids=True, inventory=True)}
     assert rebuilt(api, lambda worker: worker.rebuild(SAME.model_copy(update=update))) == 0
     out = capsys.readouterr().out
     assert "reproduced   config and diff IDs match, the manifest does not: compressed by " in out

@@ -93,7 +93,7 @@ def released(directory: Path, files: dict[str, bytes], **how: Any) -> Released:
 
 
 def compare(rebuilt: Composed, golden: Released) -> RebuildEvidence:
-    return compared(rebuilt, golden.digest, golden.manifest, golden.inventory, golden.compression)
+    return compared(rebuilt, golden.digest, golden.manifest, golden.inventory, golden.compression, diff_ids=True)
 
 
 @pytest.fixture
