@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 from builder.errors import Fault, Rejected
 from builder.planning.lock import Lock, LockedBase, LockedFile, Requested
@@ -32,7 +33,7 @@ def locked_files(recipe: Recipe) -> tuple[LockedFile, ...]:
 
 def refuse_stale(recipe: Recipe, lock: Lock) -> None:
     """Raises LockStale with a fault for each thing that differs."""
-    faults = [*_base(recipe, lock), *_packages(recipe, lock), *_files(recipe, lock)]
+    faults = [*_base(recipe, lock), *_packages(recipe, lock), *_files(recipe, lock), *_twice(lock)]
     if faults:
         raise LockStale(
             f"the lock of {recipe.metadata.name}: " + "; ".join(str(fault) for fault in faults[:3]),
@@ -74,6 +75,17 @@ def _packages(recipe: Recipe, lock: Lock) -> list[Fault]:
         for name in sorted(set(then) - set(now))
     ]
     return new + gone
+
+
+def _twice(lock: Lock) -> list[Fault]:
+    """Each package once: a file for each goes into one directory, and dpkg knows one of a name."""
+    names = Counter((package.name, package.architecture) for package in lock.all_packages)
+    digests = Counter(package.sha256 for package in lock.all_packages)
+    return [
+        Fault(message=f"the lock names {package} more than once")
+        for package in lock.all_packages
+        if names[package.name, package.architecture] > 1 or digests[package.sha256] > 1
+    ]
 
 
 def _files(recipe: Recipe, lock: Lock) -> list[Fault]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from builder.recipes.model import Base
@@ -107,14 +107,6 @@ class Lock(_Part):
     base: LockedBase
     files: tuple[LockedFile, ...] = ()
     packages: tuple[LockedPackage, ...] = ()
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        names = [(package.name, package.architecture) for package in self.all_packages]
-        digests = [package.sha256 for package in self.all_packages]
-        if len(set(names)) < len(names) or len(set(digests)) < len(digests):
-            raise ValueError("a package is named twice")
-        return self
 
     @property
     def all_packages(self) -> tuple[LockedPackage, ...]:

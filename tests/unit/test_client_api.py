@@ -18,6 +18,13 @@ from builder.store.attachments import Kind
 from tests.unit import locks
 from tests.unit.cli_server import IMAGE, OTHER, Api, free_port, running_api, serving
 
+MINE = {
+    "apiVersion": "goldsmith/v1",
+    "kind": "Image",
+    "metadata": {"name": "mine"},
+    "spec": {"base": {"debian": {"suite": "trixie"}}, "publish": {"repository": "me/mine"}},
+}
+
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
@@ -153,11 +160,11 @@ def test_the_lock_of_a_recipe_is_the_one_beside_it(api: Api, client: Client) -> 
 
 def test_a_lock_that_is_none_is_refused_with_its_fields(client: Client) -> None:
     with pytest.raises(ApiProblem) as told:
-        client.submit("web", lock={"version": 2})
+        client.submit(MINE, lock={"version": 2})
     assert told.value.told.slug == "lock-invalid"
     assert "version" in [fault.field for fault in told.value.errors]
     with pytest.raises(ApiProblem, match="lockUse says not to use one"):
-        client.submit("web", lock={"version": 1}, lock_use="update")
+        client.submit(MINE, lock={"version": 1}, lock_use="update")
 
 
 def test_a_rebuild_is_asked_for_of_an_image_that_was_released(api: Api, client: Client) -> None:
