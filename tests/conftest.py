@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from scripts.stack.services import Stack
+
+# A shell that starts the tests in the background makes them deaf to Ctrl-C, and with them every program that a test
+# sends it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

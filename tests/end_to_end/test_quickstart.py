@@ -99,4 +99,4 @@ def running(clone: Path) -> dict[str, int]:
 
 
 def digest_in(text: str) -> str:
-    return text.split("golden/web@")[1].split()[0]
+    return text.split("golden/web@")[1].split()[0].rstrip(",")
