@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import docker
-from docker.errors import NotFound
-
-from scripts.benchmarks.byhand import CONFIGURATION, ByHand
+from scripts.benchmarks.byhand import CONFIGURATION, LABEL, ByHand
 from scripts.stack.services import Stack
 
 _BASE_PACKAGES = ["ca-certificates", "tzdata"]
@@ -19,7 +15,6 @@ _PACKAGES = ["nginx-light"]
 _BASE = "hand-base"
 _NAME = "hand-web"
 _TREE = "hand-tree"
-_LABEL = "goldsmith-benchmark"
 
 
 @dataclass(frozen=True)
@@ -57,25 +52,24 @@ class Docker:
 
     def __init__(self, stack: Stack, work: Path) -> None:
         self._hand = ByHand(stack, work)
-        self._client = docker.DockerClient(base_url=stack.engine_url)
         self._image = f"{stack.registry}/docker/web:latest"
 
     def cold(self) -> Made:
         tar = self._hand.work / "base.tar"
         base = {"mmdebstrap": self._hand.bootstrap(tar, _BASE_PACKAGES)}
-        base["docker import"] = self._hand.timed(["docker", "import", "--change", f"LABEL {_LABEL}=", str(tar), _BASE])
+        base["docker import"] = self._hand.timed(["docker", "import", "--change", f"LABEL {LABEL}=", str(tar), _BASE])
         return self._build(base, ["--no-cache"], [], database=True)
 
     def build(self, *added: str) -> Made:
         return self._build({}, [], added, database=False)
 
     def clean(self) -> None:
-        _remove_labelled(self._client)
+        self._hand.forget_images()
 
     def _build(self, base: dict[str, float], options: Sequence[str], added: Sequence[str], *, database: bool) -> Made:
         context = self._hand.write_context(_BASE, [*_PACKAGES, *added])
         # The container needs a way to the archive, which a build by Goldsmith never has.
-        build = ["docker", "build", *options, "--network=host", "--quiet", "--label", _LABEL, "-t", _NAME, str(context)]
+        build = ["docker", "build", *options, "--network=host", "--quiet", "--label", LABEL, "-t", _NAME, str(context)]
         image = {**base, "docker build": self._hand.timed(build)}
         push = self._hand.push(f"docker-daemon:{_NAME}:latest", self._image)
         return Made(image, {"skopeo copy": push, **self._hand.evidence(self._image, database=database)})
@@ -128,7 +122,6 @@ class Mmdebstrap:
 
     def __init__(self, stack: Stack, work: Path) -> None:
         self._hand = ByHand(stack, work)
-        self._client = docker.DockerClient(base_url=stack.engine_url)
         self._image = f"{stack.registry}/mmdebstrap/web:latest"
 
     def cold(self) -> Made:
@@ -138,20 +131,13 @@ class Mmdebstrap:
         return self._build(added, database=False)
 
     def clean(self) -> None:
-        _remove_labelled(self._client)
+        self._hand.forget_images()
 
     def _build(self, added: Sequence[str], *, database: bool) -> Made:
         tar = self._hand.work / "web.tar"
         packages = [*_BASE_PACKAGES, *_PACKAGES, *added]
         image = {"mmdebstrap": self._hand.bootstrap(tar, packages, *self._hand.hooks())}
-        changes = [word for line in (*CONFIGURATION, f"LABEL {_LABEL}=") for word in ("--change", line)]
+        changes = [word for line in (*CONFIGURATION, f"LABEL {LABEL}=") for word in ("--change", line)]
         image["docker import"] = self._hand.timed(["docker", "import", *changes, str(tar), _TREE])
         push = self._hand.push(f"docker-daemon:{_TREE}:latest", self._image)
         return Made(image, {"skopeo copy": push, **self._hand.evidence(self._image, database=database)})
-
-
-def _remove_labelled(client: docker.DockerClient) -> None:
-    """Also what lost its name to a later build. An image may go with another that was built on it."""
-    for image in client.images.list(filters={"label": _LABEL}):
-        with suppress(NotFound):
-            client.images.remove(image.id, force=True)

@@ -13,9 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import docker
-
-from scripts.benchmarks.byhand import ByHand
+from scripts.benchmarks.byhand import LABEL, ByHand
 from scripts.benchmarks.released import forget_bootstraps, recipes_without_locks, release
 from scripts.stack.services import Stack
 
@@ -54,13 +52,12 @@ def main() -> int:
 class _Docker:
     def __init__(self, stack: Stack, work: Path) -> None:
         self._hand = ByHand(stack, work)
-        self._engine_url = stack.engine_url
         self._image = f"{stack.registry}/hand/web:latest"
 
     def cold(self) -> dict[str, float]:
         tar = self._hand.work / "base.tar"
         times = {"mmdebstrap": self._hand.bootstrap(tar, ["ca-certificates", "tzdata"])}
-        times["docker import"] = self._hand.timed(["docker", "import", str(tar), _BASE])
+        times["docker import"] = self._hand.timed(["docker", "import", "--change", f"LABEL {LABEL}=", str(tar), _BASE])
         return times | self.warm(database=True)
 
     def warm(self, *, database: bool = False) -> dict[str, float]:
@@ -72,9 +69,7 @@ class _Docker:
         return times | self._hand.evidence(self._image, database=database)
 
     def clean(self) -> None:
-        client = docker.DockerClient(base_url=self._engine_url)
-        for name in (self._image, _BASE):
-            client.images.remove(name, force=True)
+        self._hand.forget_images()
 
 
 def _listed(times: dict[str, float]) -> str:
