@@ -32,9 +32,6 @@ def submit_rebuild(services: Services, digest: str, repository: str | None, *, r
     if release is not None and found is not None:
         repository, name, recipe = release.repository, found.recipe_name, found.recipe
     elif repository is not None:
-        reference = services.released(repository).at(digest)
-        if services.impatient_registry.manifests.find(reference) is None:
-            raise image_unknown(digest)
         record = signed_record(services, services.impatient_registry, services.released(repository), digest)
         name, recipe = record.recipe.metadata.name, canonical_json(record.recipe).decode()
     else:

@@ -111,6 +111,7 @@ def _verified(
         else:
             proofs.append((verified, bundle))
     if not proofs:
+        registry.manifests.get(repository.at(digest))  # of what is not there nothing else need be said
         why = "; ".join(refusals[:3]) or "there is none"
         raise VerificationFailed(f"no provenance beside {repository}@{digest} verifies: {why}")
     return max(proofs, key=lambda one: (one[0].integrated_time or _EPOCH, one[0].log_index))

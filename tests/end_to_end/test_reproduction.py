@@ -26,9 +26,9 @@ from builder.planning.mirrors import find_mirrors
 from builder.process import run
 from builder.registry.artifact import BUNDLE
 from builder.registry.attached import attached
+from builder.registry.errors import ManifestUnknown
 from builder.settings import load_settings
 from builder.signing.statement import REPRODUCTION
-from builder.signing.verification import VerificationFailed
 from builder.store.states import REBUILD
 from scripts.stack.services import ROOT
 from tests.end_to_end.world import Goldsmith, Released
@@ -262,7 +262,7 @@ def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_regis
     services.database.migrate()
     with pytest.raises(ImageUnknown):
         submit_rebuild(services, web.digest, None, requester="auditor", offline=True)
-    with pytest.raises(VerificationFailed):
+    with pytest.raises(ManifestUnknown):
         submit_rebuild(services, web.digest, "golden/debian", requester="auditor", offline=True)
     build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", offline=True)
     stage = RebuildStage(services)
