@@ -86,9 +86,9 @@ def _fresh(work: Path) -> Iterator[tuple[Stack, list[Peer]]]:
         stack.up(_say)
         yield stack, peers
     finally:
+        stack.down(_say)
         for peer in peers:
             peer.clean()
-        stack.down(_say)
 
 
 def _changed(stack: Stack, peers: Sequence[Peer], package: str) -> _Round:
