@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from builder.cli.provenance import print_trust
 from builder.cli.verifying import Verification, verification_data
 from builder.engine.faults import EngineUnavailable
 from builder.errors import Rejected
-from builder.forensics.compare import Difference, Report, Verdict, compare
+from builder.forensics.compare import compare
 from builder.forensics.docker_subject import Container, export_container, find_container
-from builder.forensics.expected import Expectation
+from builder.forensics.expected import Expectation, expected_reason
+from builder.forensics.findings import Difference, Finding, Outcome, Severity, Verdict, verdict_of
 from builder.forensics.subject import entries_of_archive
 from builder.image.entry import Entry, shown
 from builder.image.inventory import open_inventory
@@ -31,6 +33,7 @@ _VERDICTS = {
     Verdict.IDENTICAL: ("identical to its golden image", "bold green"),
     Verdict.EXPECTED: ("expected changes only", "bold green"),
     Verdict.DRIFTED: ("DRIFTED from its golden image", "bold red"),
+    Verdict.SUSPICIOUS: ("SUSPICIOUS: changed gravely", "bold red"),
 }
 
 
@@ -59,12 +62,12 @@ class Comparison:
 
     container: Container
     verification: Verification
-    report: Report
+    report: Outcome
     mounts: tuple[str, ...]
 
     @property
     def drifted(self) -> bool:
-        return self.report.verdict is Verdict.DRIFTED
+        return verdict_of(self.report) in (Verdict.DRIFTED, Verdict.SUSPICIOUS)
 
     @property
     def of_image(self) -> bool:
@@ -86,15 +89,23 @@ def compare_container(engine_url: str, name: str, evidence: Evidence, verificati
         finally:
             engine.close()
         with open_inventory(file) as (_, records):
-            report = compare(records, entries, expectations=_expectations(verification))
+            report = compare(records, entries, judge=_judge(_expectations(verification)))
     return Comparison(container, verification, report, mounts)
+
+
+def _judge(expectations: Sequence[Expectation]) -> Callable[[Difference], Finding]:
+    def judge(one: Difference) -> Finding:
+        reason = expected_reason(one.path, one.golden, one.subject, expectations)
+        return Finding(one, Severity.MEDIUM, "drift", "it is not as its golden image says", expected=reason)
+
+    return judge
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """As JSON, docs/cli.md."""
     report = comparison.report
     return {
-        "verdict": str(report.verdict),
+        "verdict": str(verdict_of(report)),
         "container": {
             "id": comparison.container.id,
             "name": comparison.container.name,
@@ -104,10 +115,10 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
         },
         "goldenEntries": report.golden_entries,
         "containerEntries": report.subject_entries,
-        "driftTotal": report.drift_total,
+        "driftTotal": report.findings_total,
         "expectedTotal": report.expected_total,
-        "counts": {str(kind): count for kind, count in sorted(report.counts.items())},
-        "drift": [_difference_data(one) for one in report.drift],
+        "counts": {str(kind): count for kind, count in sorted(report.by_kind.items())},
+        "drift": [_difference_data(one) for one in report.findings],
         "expected": [_difference_data(one) for one in report.expected],
         "verification": verification_data(comparison.verification),
     }
@@ -115,12 +126,13 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
 
 def print_comparison(comparison: Comparison) -> None:
     report, container = comparison.report, comparison.container
-    _print_differences("drift", report.drift, report.drift_total, "red")
+    _print_differences("drift", report.findings, report.findings_total, "red")
     _print_differences("expected", report.expected, report.expected_total, "dim")
-    verdict, style = _VERDICTS[report.verdict]
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(report.counts.items()))
+    verdict, style = _VERDICTS[verdict_of(report)]
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(report.by_kind.items()))
     say(f"compared    {report.subject_entries} paths of {container.name} with {report.golden_entries} golden ones")
-    say(f"found       {report.drift_total} drifted{f' ({counts})' if counts else ''}, {report.expected_total} expected")
+    drifted = f"{report.findings_total} drifted{f' ({counts})' if counts else ''}"
+    say(f"found       {drifted}, {report.expected_total} expected")
     if comparison.mounts:
         say(styled(f"NOT compared, for it is mounted over the image: {', '.join(comparison.mounts)}", "yellow"))
     if not comparison.of_image:
@@ -129,16 +141,17 @@ def print_comparison(comparison: Comparison) -> None:
     say(styled(f"{container.name}: {verdict}", style))
 
 
-def _print_differences(name: str, differences: tuple[Difference, ...], total: int, style: str) -> None:
-    for one in differences[:_SHOWN]:
+def _print_differences(name: str, findings: tuple[Finding, ...], total: int, style: str) -> None:
+    for finding in findings[:_SHOWN]:
+        one = finding.difference
         kinds = ",".join(one.kinds)
-        why = f"  ({one.expected})" if one.expected else ""
+        why = f"  ({finding.expected})" if finding.expected else ""
         package = f"  [{one.package.name} {one.package.version}]" if one.package else ""
         say(styled(f"{name:<9} {kinds:<13} {shown(one.path)}{why}{package}", style))
         if one.golden is not None and one.subject is not None:
             say(Text(" " * 24), f"{_described(one.golden, one)} -> {_described(one.subject, one)}")
     if total > _SHOWN:
-        say(f"{name:<9} … and {total - _SHOWN} more; --json lists up to {len(differences)}")
+        say(f"{name:<9} … and {total - _SHOWN} more; --json lists up to {len(findings)}")
     if total:
         say()
 
@@ -157,14 +170,15 @@ def _described(entry: Entry, difference: Difference) -> str:
     return ", ".join(parts[kind] for kind in difference.kinds if kind in parts)
 
 
-def _difference_data(one: Difference) -> dict[str, Any]:
+def _difference_data(finding: Finding) -> dict[str, Any]:
+    one = finding.difference
     return {
         "path": shown(one.path),
         "kinds": [str(kind) for kind in one.kinds],
         "before": _entry_data(one.golden),
         "after": _entry_data(one.subject),
         "package": f"{one.package.name}={one.package.version}" if one.package else None,
-        "expected": one.expected,
+        "expected": finding.expected,
     }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from builder.errors import Rejected
-from builder.forensics.expected import Expectation, expected_reason
+from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity
+from builder.forensics.gravest import Gravest
+from builder.forensics.moves import Moves
 from builder.image.canonical_rules import keep_xattr
 from builder.image.entry import Entry, EntryType, canonical_key, shown
-from builder.image.inventory import Package, Record
+from builder.image.inventory import Record
+
+_CAPABILITY = b"security.capability"
 
 
 class OutOfOrder(Rejected):
@@ -20,146 +22,113 @@ class OutOfOrder(Rejected):
     title = "The entries to compare are not in canonical order"
 
 
-class Kind(StrEnum):
-    """In what way a path differs; one path may differ in several."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    TYPE = "type"
-    CONTENT = "content"
-    LINK = "link"
-    MODE = "mode"
-    OWNER = "owner"
-    XATTR = "xattr"
-    DEVICE = "device"
-
-
-class Verdict(StrEnum):
-    IDENTICAL = "identical"
-    EXPECTED = "expected-changes-only"
-    DRIFTED = "drifted"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One path that differs. `expected` says why that is no drift; `package` installed the golden path."""
-
-    path: bytes
-    kinds: tuple[Kind, ...]
-    golden: Entry | None
-    subject: Entry | None
-    package: Package | None = None
-    expected: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome. `drift` and `expected` hold the first differences of each sort, `counts` and the totals all of them.
-
-    `labels_ignored` counts extended attributes of the host (such as SELinux labels) that no golden inventory holds.
-    """
-
-    verdict: Verdict
-    golden_entries: int
-    subject_entries: int
-    drift: tuple[Difference, ...]
-    expected: tuple[Difference, ...]
-    drift_total: int
-    expected_total: int
-    counts: dict[Kind, int]
-    labels_ignored: int
-
-
 def compare(
-    golden: Iterable[Record], subject: Iterable[Entry], *, expectations: Sequence[Expectation] = (), keep: int = 10_000
-) -> Report:
-    """Compare two streams in canonical order to their ends. `keep` bounds how many differences of each sort are held.
+    golden: Iterable[Record],
+    subject: Iterable[Entry],
+    *,
+    judge: Callable[[Difference], Finding],
+    keep: int = 10_000,
+) -> Outcome:
+    """Compare two streams in canonical order to their ends. `judge` is asked once about each difference.
 
-    Raises OutOfOrder, and whatever the streams raise: a report exists only of what could be read in full.
+    `keep` bounds how many findings of each sort are held; fewer are if their paths and attributes are large. A removed
+    and an added file with the same content are one difference, MOVED, as far as `Moves` can remember them; what else
+    changed with the move is named beside it. Raises OutOfOrder, and whatever the streams raise: an outcome exists only
+    of what could be read in full.
     """
     seen: Counter[str] = Counter()
-    counts: Counter[Kind] = Counter()
-    drift: list[Difference] = []
-    expected: list[Difference] = []
-    totals = [0, 0]
-    pairs = _pairs(_counted(golden, seen, "golden"), _counted(subject, seen, "subject"))
-    for record, entry in pairs:
-        difference = _difference(record, entry, expectations, seen)
-        if difference is None:
+    by_kind: Counter[Kind] = Counter()
+    by_severity: Counter[Severity] = Counter()
+    findings = Gravest(keep)
+    expected = Gravest(keep)
+    for difference in _differences(golden, subject, seen):
+        finding = judge(difference)
+        if finding.expected is not None:
+            expected.add(finding)
             continue
-        into, at = (drift, 0) if difference.expected is None else (expected, 1)
-        totals[at] += 1
-        if difference.expected is None:
-            counts.update(difference.kinds)
-        if len(into) < keep:
-            into.append(difference)
-    verdict = Verdict.DRIFTED if totals[0] else Verdict.EXPECTED if totals[1] else Verdict.IDENTICAL
-    return Report(
-        verdict=verdict,
+        findings.add(finding)
+        by_kind.update(difference.kinds)
+        by_severity[finding.severity] += 1
+    return Outcome(
         golden_entries=seen["golden"],
         subject_entries=seen["subject"],
-        drift=tuple(drift),
-        expected=tuple(expected),
-        drift_total=totals[0],
-        expected_total=totals[1],
-        counts=dict(counts),
+        findings=findings.found(),
+        expected=expected.found(),
+        findings_total=findings.total,
+        expected_total=expected.total,
+        by_kind=dict(by_kind),
+        by_severity=dict(by_severity),
         labels_ignored=seen["labels"],
     )
 
 
-def _pairs(golden: Iterator[Record], subject: Iterator[Entry]) -> Iterator[tuple[Record | None, Entry | None]]:
-    record, entry = next(golden, None), next(subject, None)
-    while record is not None or entry is not None:
-        if entry is None or (record is not None and canonical_key(record.entry.path) < canonical_key(entry.path)):
-            yield record, None
-            record = next(golden, None)
-        elif record is None or canonical_key(entry.path) < canonical_key(record.entry.path):
-            yield None, entry
-            entry = next(subject, None)
+def _differences(golden: Iterable[Record], subject: Iterable[Entry], seen: Counter[str]) -> Iterator[Difference]:
+    moves = Moves()
+    for record, entry in _pairs(golden, subject, seen):
+        if record is not None and entry is not None:
+            if record.entry != entry and (kinds := tuple(_kinds(record.entry, entry, seen))):
+                yield Difference(entry.path, kinds, record.entry, entry, record.package)
+        elif record is not None:
+            yield from _moved(moves.removed(record), seen)
+        elif entry is not None:
+            yield from _moved(moves.added(entry), seen)
+    yield from moves.unmatched()
+
+
+def _moved(found: Iterable[Difference], seen: Counter[str]) -> Iterator[Difference]:
+    """With what else changed on the way."""
+    for one in found:
+        if one.golden is not None and one.subject is not None:
+            also = (kind for kind in _kinds(one.golden, one.subject, seen) if kind is not Kind.LINK)
+            yield Difference(
+                one.path, (Kind.MOVED, *also), one.golden, one.subject, one.package, moved_from=one.moved_from
+            )
         else:
+            yield one
+
+
+def _pairs(
+    golden: Iterable[Record], subject: Iterable[Entry], seen: Counter[str]
+) -> Iterator[tuple[Record | None, Entry | None]]:
+    """What has the same path, side by side. A stream at its end has the key None."""
+    records = _keyed(golden, lambda record: record.entry.path, seen, "golden")
+    entries = _keyed(subject, lambda entry: entry.path, seen, "subject")
+    at, record = next(records)
+    key, entry = next(entries)
+    while at is not None or key is not None:
+        if at == key:
             yield record, entry
-            record, entry = next(golden, None), next(subject, None)
+            at, record = next(records)
+            key, entry = next(entries)
+        elif key is None or (at is not None and at < key):
+            yield record, None
+            at, record = next(records)
+        else:
+            yield None, entry
+            key, entry = next(entries)
 
 
 _Item = TypeVar("_Item", Record, Entry)
 
 
-def _counted(items: Iterable[_Item], seen: Counter[str], name: str) -> Iterator[_Item]:
-    last: bytes | None = None
+def _keyed(
+    items: Iterable[_Item], path_of: Callable[[_Item], bytes], seen: Counter[str], name: str
+) -> Iterator[tuple[bytes | None, _Item | None]]:
+    last = b""  # sorts before every path
+    count = 0
     for item in items:
-        path = item.entry.path if isinstance(item, Record) else item.path
-        key = canonical_key(path)
-        if last is not None and key <= last:
-            raise OutOfOrder(f"{shown(path)} comes out of order in the {name} entries")
+        key = canonical_key(path_of(item))
+        if key <= last:
+            raise OutOfOrder(f"{shown(path_of(item))} comes out of order in the {name} entries")
         last = key
-        seen[name] += 1
-        yield item
+        count += 1
+        yield key, item
+    seen[name] = count
+    yield None, None
 
 
-def _difference(
-    record: Record | None, subject: Entry | None, expectations: Sequence[Expectation], seen: Counter[str]
-) -> Difference | None:
-    golden = record.entry if record else None
-    kinds = tuple(_kinds(golden, subject, seen))
-    if not kinds:
-        return None
-    path = golden.path if golden else subject.path if subject else b""
-    return Difference(
-        path=path,
-        kinds=kinds,
-        golden=golden,
-        subject=subject,
-        package=record.package if record else None,
-        expected=expected_reason(path, golden, subject, expectations),
-    )
-
-
-def _kinds(golden: Entry | None, subject: Entry | None, seen: Counter[str]) -> Iterator[Kind]:
-    if golden is None or subject is None:
-        yield Kind.ADDED if golden is None else Kind.REMOVED
-        return
-    golden_type, subject_type = _inode_type(golden), _inode_type(subject)
-    if golden_type is not subject_type:
+def _kinds(golden: Entry, subject: Entry, seen: Counter[str]) -> Iterator[Kind]:
+    if _inode_type(golden) is not _inode_type(subject):
         yield Kind.TYPE
         return
     if (golden.sha256, golden.size) != (subject.sha256, subject.size):
@@ -173,9 +142,12 @@ def _kinds(golden: Entry | None, subject: Entry | None, seen: Counter[str]) -> I
     if golden.device != subject.device:
         yield Kind.DEVICE
     if golden.xattrs != subject.xattrs:
-        kept = tuple(pair for pair in subject.xattrs if keep_xattr(pair[0]))
+        kept = {name: value for name, value in subject.xattrs if keep_xattr(name)}
         seen["labels"] += len(subject.xattrs) - len(kept)
-        if golden.xattrs != kept:
+        before = dict(golden.xattrs)
+        if before.pop(_CAPABILITY, None) != kept.pop(_CAPABILITY, None):
+            yield Kind.CAPABILITY
+        if before != kept:
             yield Kind.XATTR
 
 

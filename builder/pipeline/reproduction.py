@@ -12,7 +12,8 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from builder import __version__
-from builder.forensics.compare import Report, Verdict, compare
+from builder.forensics.compare import compare
+from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity
 from builder.image.digests import EMPTY_SHA256
 from builder.image.documents import Descriptor, Manifest
 from builder.image.entry import shown
@@ -33,7 +34,7 @@ def compared(
     """`golden` is the inventory that was signed, `then` how the original was compressed; `diff_ids` says whether the
     original's layers, unpacked, are those that were rebuilt."""
     with open_inventory(golden) as (_, records), open_inventory(composed.inventory.path) as (_, rebuilt):
-        report = compare(records, (record.entry for record in rebuilt), keep=_KEPT_DIFFERENCES)
+        found = compare(records, (record.entry for record in rebuilt), judge=_unweighed, keep=_KEPT_DIFFERENCES)
     now = composed.layer.compression if composed.layer else Compression()
     return RebuildEvidence(
         image_digest=digest,
@@ -42,13 +43,13 @@ def compared(
             manifest=composed.manifest_digest == digest,
             config=composed.manifest.config.digest == original.config.digest,
             diff_ids=diff_ids,
-            inventory=report.verdict is Verdict.IDENTICAL,
+            inventory=not found.findings_total,
         ),
         compression_then=then,
         compression_now=now,
-        paths=report.golden_entries,
-        differences=_differing(report),
-        differences_total=report.drift_total + report.expected_total,
+        paths=found.golden_entries,
+        differences=_differing(found),
+        differences_total=found.findings_total,
     )
 
 
@@ -128,18 +129,26 @@ def told(evidence: RebuildEvidence, most: int) -> Sequence[str]:
     return [*lines, f"… and {more} more"] if more else lines
 
 
-def _differing(report: Report) -> tuple[DifferingPath, ...]:
+def _unweighed(difference: Difference) -> Finding:
+    """What is to be expected of a container, or harmless in one, is neither in an image."""
+    return Finding(difference, Severity.INFO, rule="rebuilt", reason="it differs in the rebuilt image")
+
+
+def _differing(found: Outcome) -> tuple[DifferingPath, ...]:
     return tuple(
         DifferingPath(
             path=shown(one.path),
-            kinds=tuple(str(kind) for kind in one.kinds),
+            kinds=tuple(_kind(kind, one) for kind in one.kinds),
             golden=one.golden.sha256 if one.golden else None,
             rebuilt=one.subject.sha256 if one.subject else None,
             package=f"{one.package.name} {one.package.version}" if one.package else None,
         )
-        # What is to be expected of a container is not to be expected of an image.
-        for one in (*report.drift, *report.expected)[:_KEPT_DIFFERENCES]
+        for one in (finding.difference for finding in found.findings)
     )
+
+
+def _kind(kind: Kind, one: Difference) -> str:
+    return f"moved from {shown(one.moved_from)}" if kind is Kind.MOVED and one.moved_from else str(kind)
 
 
 def _rfc3339(moment: datetime) -> str:

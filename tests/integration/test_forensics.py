@@ -13,8 +13,10 @@ import docker
 import docker.errors
 import pytest
 
-from builder.forensics.compare import Kind, Report, Verdict, compare
+from builder.forensics.compare import compare
 from builder.forensics.docker_subject import ContainerUnknown, export_container, find_container
+from builder.forensics.expected import expected_reason
+from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity, Verdict, verdict_of
 from builder.forensics.subject import entries_of_archive, entries_of_image
 from builder.image.canonical import canonicalise
 from builder.image.changes import diff
@@ -119,9 +121,13 @@ class Golden:
             layers=tuple(Descriptor(media_type=x.media_type, digest=x.digest, size=x.size) for x in self.layers),
         )
 
-    def compare(self, entries: tuple[Entry, ...]) -> Report:
+    def compare(self, entries: tuple[Entry, ...]) -> Outcome:
         with open_inventory(self.inventory.path) as (_, records):
-            return compare(records, entries)
+            return compare(records, entries, judge=judge)
+
+
+def judge(one: Difference) -> Finding:
+    return Finding(one, Severity.MEDIUM, "any", "it differs", expected_reason(one.path, one.golden, one.subject))
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +191,8 @@ def test_a_container_of_the_released_image_shows_engine_changes_only(
     engine: docker.DockerClient, golden: Golden, untouched: str
 ) -> None:
     report = golden.compare(exported(engine, untouched))
-    assert (report.verdict, report.drift) == (Verdict.EXPECTED, ())
-    assert {difference.path for difference in report.expected} >= {b".dockerenv", b"etc/hosts", b"dev/console"}
+    assert (verdict_of(report), report.findings) == (Verdict.EXPECTED, ())
+    assert {one.difference.path for one in report.expected} >= {b".dockerenv", b"etc/hosts", b"dev/console"}
     assert report.golden_entries == len(golden.entries)
 
 
@@ -204,8 +210,8 @@ def test_what_a_process_changed_in_a_container_is_found(
     engine: docker.DockerClient, golden: Golden, tampered: str
 ) -> None:
     report = golden.compare(exported(engine, tampered))
-    assert report.verdict is Verdict.DRIFTED
-    assert {difference.path: difference.kinds for difference in report.drift} == {
+    assert verdict_of(report) is Verdict.DRIFTED
+    assert {one.difference.path: one.difference.kinds for one in report.findings} == {
         b"tmp/payload": (Kind.ADDED,),
         b"etc/conf": (Kind.CONTENT,),
     }
@@ -226,7 +232,7 @@ def test_the_image_in_the_registry_is_identical_to_its_inventory(
 ) -> None:
     with RegistryClient(Access(), lock_directory=tmp_path) as client:
         image = client.images.pull(parse_reference(reference), tmp_path / "layout")
-    assert golden.compare(entries_of_image(image)).verdict is Verdict.IDENTICAL
+    assert verdict_of(golden.compare(entries_of_image(image))) is Verdict.IDENTICAL
 
 
 def test_the_layers_make_the_tree_that_gnu_tar_unpacks(golden: Golden, tmp_path: Path) -> None:
