@@ -21,10 +21,10 @@ from builder.cli.verifying import Verification, verification_data
 from builder.engine.faults import EngineUnavailable
 from builder.errors import Rejected
 from builder.forensics.compare import compare
-from builder.forensics.docker_subject import Container, export_container, find_container
 from builder.forensics.expected import Expectation, expected_reason
 from builder.forensics.findings import Difference, Finding, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subject import entries_of_archive
+from builder.forensics.subjects.archive import entries_of_archive
+from builder.forensics.subjects.container import Container, export_container, find_container
 from builder.image.entry import Entry, shown
 from builder.image.inventory import open_inventory
 

@@ -14,10 +14,11 @@ import docker.errors
 import pytest
 
 from builder.forensics.compare import compare
-from builder.forensics.docker_subject import ContainerUnknown, export_container, find_container
 from builder.forensics.expected import expected_reason
 from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subject import entries_of_archive, entries_of_image
+from builder.forensics.subjects.archive import entries_of_archive
+from builder.forensics.subjects.container import ContainerUnknown, export_container, find_container
+from builder.forensics.subjects.image import entries_of_image
 from builder.image.canonical import canonicalise
 from builder.image.changes import diff
 from builder.image.digests import digest_of

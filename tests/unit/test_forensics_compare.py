@@ -14,7 +14,8 @@ from builder.forensics import gravest, moves
 from builder.forensics.compare import OutOfOrder, compare
 from builder.forensics.expected import Expectation, expected_reason
 from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subject import entries_of_archive
+from builder.forensics.subjects.archive import entries_of_archive
+from builder.forensics.weight import weight
 from builder.image.entry import Entry, EntryType, canonical_key
 from builder.image.inventory import Package, Record
 
@@ -211,7 +212,7 @@ def test_a_copy_beside_its_original_is_added() -> None:
 
 
 def test_more_moves_than_can_be_remembered_are_told_as_removed_and_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moves, "_MOST_WAITING", 2)
+    monkeypatch.setattr(moves, "_MOST_WEIGHT", 2 * weight(file(b"a0")))
     golden = [file(b"a%d" % number, f"{number:064x}") for number in range(4)]
     outcome = against(*(replace(entry, path=b"b" + entry.path) for entry in golden), golden=golden)
     assert outcome.by_kind == {Kind.MOVED: 2, Kind.REMOVED: 2, Kind.ADDED: 2}
@@ -238,7 +239,7 @@ def test_the_gravest_findings_are_kept_gravest_first(severities: list[Severity],
 
 
 def test_findings_with_large_attributes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gravest, "_MOST_WEIGHT", 100_000)
+    monkeypatch.setattr(gravest, "_MOST_WEIGHT", 99_000)
     large = ((b"user.large", bytes(9_000)),)
     outcome = against(*[file(b"%03d" % number, xattrs=large) for number in range(100)], golden=[])
     assert (len(outcome.findings), outcome.findings_total) == (10, 100)
