@@ -31,7 +31,7 @@ def compare(
 ) -> Outcome:
     """Compare two streams in canonical order to their ends. `judge` is asked once about each difference.
 
-    `keep` bounds how many findings of each sort are held; fewer are if their paths and attributes are large. A removed
+    `keep` bounds how many findings of each sort are held; fewer if their paths and attributes are large. A removed
     and an added file with the same content are one difference, MOVED, as far as `Moves` can remember them; what else
     changed with the move is named beside it. Raises OutOfOrder, and whatever the streams raise: an outcome exists only
     of what could be read in full.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from builder.forensics.findings import Finding
-from builder.forensics.moves import weight
+from builder.forensics.weight import weight
 from builder.image.entry import canonical_key
 
-_MOST_WEIGHT = 16 * 1024 * 1024
+_MOST_WEIGHT = 24 * 1024 * 1024
 
 
 class Gravest:
-    """Counts every finding and keeps the gravest, at most `keep`, and at most 16 MiB of paths and attributes."""
+    """Counts every finding and keeps the gravest, at most `keep`, and at most 24 MiB of them."""
 
     def __init__(self, keep: int) -> None:
         self.total = 0

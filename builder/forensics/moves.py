@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from builder.forensics.findings import Difference, Kind
+from builder.forensics.weight import weight
 from builder.image.entry import Entry
 from builder.image.inventory import Record
 
-_MOST_WAITING = 50_000
-_MOST_WEIGHT = 16 * 1024 * 1024
+_MOST_WEIGHT = 32 * 1024 * 1024
 
 
 class Moves:
     """Pairs removed with added paths, first come, first paired.
 
-    At most 50,000 paths (or 16 MiB of paths and attributes) wait for their other half. What finds neither a half that
+    At most 32 MiB of entries, some 50,000, wait for their other half. What finds neither a half that
     waits nor room to wait itself is told as removed or added, which it is. Empty files and all that is no regular file
     (or a hard link to one) are never paired: that they are alike says nothing.
     """
@@ -24,7 +24,6 @@ class Moves:
     def __init__(self) -> None:
         self._removed: dict[str, list[Record]] = {}
         self._added: dict[str, list[Entry]] = {}
-        self._waiting = 0
         self._weight = 0
 
     def removed(self, record: Record) -> Iterator[Difference]:
@@ -57,22 +56,13 @@ class Moves:
             yield from map(_addition, entries)
 
     def _has_room(self, entry: Entry) -> bool:
-        if self._waiting >= _MOST_WAITING or self._weight >= _MOST_WEIGHT:
+        if self._weight >= _MOST_WEIGHT:
             return False
-        self._waiting += 1
         self._weight += weight(entry)
         return True
 
     def _leave(self, entry: Entry) -> None:
-        self._waiting -= 1
         self._weight -= weight(entry)
-
-
-def weight(entry: Entry) -> int:
-    """The bytes of an entry that differ in number from one entry to the next."""
-    return (
-        len(entry.path) + len(entry.target or b"") + sum(len(name) + len(value) + 100 for name, value in entry.xattrs)
-    )
 
 
 _Half = TypeVar("_Half", Record, Entry)

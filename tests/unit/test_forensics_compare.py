@@ -1,7 +1,5 @@
 """A comparison finds every difference, names it, and excuses only what an engine writes itself."""
 
-import io
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +12,6 @@ from builder.forensics import gravest, moves
 from builder.forensics.compare import OutOfOrder, compare
 from builder.forensics.expected import Expectation, expected_reason
 from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subjects.archive import entries_of_archive
 from builder.forensics.weight import weight
 from builder.image.entry import Entry, EntryType, canonical_key
 from builder.image.inventory import Package, Record
@@ -296,11 +293,3 @@ def test_the_merge_finds_what_a_look_at_both_sets_finds(golden: list[Entry], sub
     gone = Counter(before[path].sha256 for path in before.keys() - after.keys())
     new = Counter(after[path].sha256 for path in after.keys() - before.keys())
     assert Counter(before[path].sha256 for path in moved) == gone & new
-
-
-def test_a_whiteout_name_in_a_container_hides_nothing() -> None:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name in ("b", ".wh.b"):
-            tar.addfile(tarfile.TarInfo(name))
-    assert [entry.path for entry in entries_of_archive(io.BytesIO(out.getvalue()))] == [b".wh.b", b"b"]
