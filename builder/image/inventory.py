@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from builder.image.canonical_json import canonical_json
 from builder.image.digests import Digest, digest_of_file
 from builder.image.entry import Entry, EntryType, canonical_key, shown
 from builder.image.merkle import MerkleRoot
-from builder.image.zstdstream import zstd_chunks
+from builder.image.packing import CompressionInvalid, unpacked
 
 FORMAT = "goldsmith-inventory/v1"
 MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
@@ -55,14 +55,36 @@ class Record:
     package: Package | None = None
 
 
+class Origin(BaseModel):
+    """Of what an inventory was taken that is no image's own, and what of that nobody looked at.
+
+    `unproven` says so in plain words, `unseen` lists the paths, absolute, of which the lines do not speak.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    name: str
+    id: str | None = None
+    images: tuple[str, ...] = ()
+    state: str | None = None
+    mounts: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
 class Header(BaseModel):
-    """The first line. `root` is the Merkle root over all other lines, without their line ends."""
+    """The first line. `root` is the Merkle root over all other lines, without their line ends.
+
+    The inventory that is made with an image has no `subject`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
     entries: int = Field(ge=0, le=_MAX_ENTRIES)
     root: Digest
+    subject: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +100,17 @@ class Inventory:
 
 
 def write_inventory(
-    entries: Sequence[Entry], destination: Path, *, owner: Callable[[Entry], Package | None] = lambda _: None
+    entries: Iterable[Entry],
+    destination: Path,
+    *,
+    owner: Callable[[Entry], Package | None] = lambda _: None,
+    origin: Callable[[], Origin | None] = lambda: None,
 ) -> Inventory:
-    """Write entries, in canonical order, to the new file `destination`. `owner` names the package of an entry."""
-    tree = MerkleRoot()
+    """Write entries, in canonical order, to the new file `destination`. `owner` names the package of an entry.
+
+    `origin` is asked when the last entry has been taken.
+    """
+    tree, count = MerkleRoot(), 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=False)
     # The root stands before the lines it is made of: they wait in a file, so that memory does not grow with them.
     with tempfile.TemporaryFile(dir=destination.parent) as lines, destination.open("xb") as out:
@@ -89,10 +118,11 @@ def write_inventory(
             line = encode_record(Record(entry, owner(entry)))
             tree.add(line)
             lines.write(line + b"\n")
-        header = Header(entries=len(entries), root=tree.root())
+            count += 1
+        header = Header(entries=count, root=tree.root(), subject=origin())
         lines.seek(0)
         with compressor.stream_writer(out, closefd=False) as writer:
-            writer.write(canonical_json(header.model_dump()) + b"\n")
+            writer.write(canonical_json(header.model_dump(mode="json", exclude_none=True)) + b"\n")
             for line in lines:
                 writer.write(line)
     return Inventory(destination, digest_of_file(destination), destination.stat().st_size, header.entries, header.root)
@@ -106,7 +136,7 @@ def open_inventory(path: Path) -> Iterator[tuple[Header, Iterator[Record]]]:
     so act on records alone when all have been read.
     """
     with path.open("rb") as stream:
-        lines = _lines(zstd_chunks(stream, max_window=_MAX_WINDOW))
+        lines = _lines(unpacked(stream, max_window=_MAX_WINDOW))
         try:
             header = Header.model_validate_json(next(lines, b""))
         except ValidationError as error:
@@ -122,7 +152,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield from lines
             if len(rest) > _MAX_LINE:
                 raise InventoryInvalid(f"a line of the inventory is longer than {_MAX_LINE} bytes")
-    except zstandard.ZstdError as error:
+    except CompressionInvalid as error:
         raise InventoryInvalid("the inventory is not compressed as the format says, or is damaged") from error
     if rest:
         raise InventoryInvalid("the inventory ends in the middle of a line", hint="it was cut off")

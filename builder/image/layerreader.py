@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
-from isal import isal_zlib
 
 from builder.errors import Rejected
-from builder.image.digests import CHUNK, Readable, chunks_of, digest_of_file
+from builder.image.digests import Readable, chunks_of, digest_of_file
 from builder.image.documents import Descriptor
+from builder.image.gzipstream import GzipError, gzip_chunks
 from builder.image.tarstream import ChunkStream
 from builder.image.zstdstream import zstd_chunks
 
@@ -64,21 +64,10 @@ def _decompressed(stream: BinaryIO, media_type: str) -> Iterator[bytes]:
 
 
 def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
-    """All members of a gzip file (some builders write many), and nothing after them."""
-    data = stream.read(CHUNK)
     try:
-        while data:
-            member = isal_zlib.decompressobj(31)
-            while not member.eof:
-                out = member.decompress(data, CHUNK)
-                if not (out or data or member.eof):
-                    raise LayerInvalid("a layer's gzip data ends too early")
-                if out:
-                    yield out
-                data = b"" if member.eof else member.unconsumed_tail or stream.read(CHUNK)
-            data = member.unused_data or stream.read(CHUNK)
-    except isal_zlib.error as error:  # type: ignore[misc]  # the stub takes the class for an instance
-        raise LayerInvalid("a layer is not valid gzip data, or has something after its end") from error
+        yield from gzip_chunks(stream)
+    except GzipError as error:
+        raise LayerInvalid(f"a layer is not valid gzip data: {error}") from error
 
 
 def _unzstd(stream: BinaryIO) -> Iterator[bytes]:

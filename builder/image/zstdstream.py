@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import zstandard
+
+from builder.image.digests import Readable
 
 # The smallest block of zstd has 4 bytes and may stand for 128 KiB: this keeps one step's output below 8 MiB.
 _STEP = 256
 
 
-def zstd_chunks(stream: BinaryIO, *, max_window: int) -> Iterator[bytes]:
+def zstd_chunks(stream: Readable, *, max_window: int) -> Iterator[bytes]:
     """The content of all frames of a stream. `max_window` bounds the memory a frame may ask for, in bytes.
 
     Raises zstandard.ZstdError for what is no zstd, is damaged, ends too early or has something after its end.
