@@ -47,7 +47,7 @@ def _word_of(kind: type[StrEnum]) -> BeforeValidator:
     def read(value: object) -> object:
         if value not in set(kind):
             raise ValueError(f"must be one of {', '.join(kind)}; found {value!r}")
-        return kind(value)
+        return kind(str(value))
 
     return BeforeValidator(read)
 

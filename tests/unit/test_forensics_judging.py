@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from builder.forensics.expected import Expectation, mount_points, writable
-from builder.forensics.findings import Difference, Finding, Kind, Severity
+from builder.forensics.findings import Difference, Finding, Kind
 from builder.forensics.judging import judge_with
 from builder.forensics.rules import RulesInvalid, load_rules, shipped_rules
 from builder.image.entry import Entry, EntryType
@@ -225,12 +225,18 @@ class TestOwnRules:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ("  - {id: a, severity: grave, reason: x}\n", "line 3, column 13: rules[0].severity: must be one of info, low"),
+            (
+                "  - {id: a, severity: grave, reason: x}\n",
+                "line 3, column 13: rules[0].severity: must be one of info, low",
+            ),
             ("  - {id: a, severity: low, reason: x, were: [x]}\n", "rules[0].were: unknown key"),
             ("  - {id: a, severity: low}\n", "rules[0].reason: Field required"),
             ("  - {id: a, severity: low, reason: x, where: [/etc]}\n", "without a slash at its beginning"),
             ("  - {id: a, severity: low, reason: x, where: ['a/**/b']}\n", "'**' stands for"),
-            ("  - {id: a, severity: low, reason: x, when: {kinds: [new]}}\n", "rules[0].when.kinds[0]: must be one of added, "),
+            (
+                "  - {id: a, severity: low, reason: x, when: {kinds: [new]}}\n",
+                "rules[0].when.kinds[0]: must be one of added, ",
+            ),
             ("  - {id: a, severity: low, reason: x}\n" * 2, "rules[1].id: 'a' is the id of another rule too"),
             ("  - &x {id: a, severity: low, reason: x}\n", "anchors and aliases are not allowed"),
             ("  - {id: a, severity: 4, reason: x}\n", "rules[0].severity"),
