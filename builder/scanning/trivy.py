@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from builder.errors import ProgramFailed
@@ -13,6 +15,7 @@ from builder.scanning.binary import Credentials, Trivy, last_words, private_dire
 from builder.scanning.database import Database, installed
 from builder.scanning.errors import ScanFailed, ScannerUnusable, ScanReportInvalid
 from builder.scanning.findings import ScannerIdentity, ScanResult
+from builder.scanning.layers import LayerMemory
 from builder.scanning.report import read_report
 from builder.scanning.sbom import check_complete
 
@@ -20,7 +23,7 @@ _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+
 _SCAN = (
     "--image-src", "remote", "--scanners", "vuln,secret", "--image-config-scanners", "misconfig,secret",
     "--list-all-pkgs", "--format", "json", "--ignorefile", "", "--secret-config", "", "--offline-scan",
-    "--skip-db-update", "--skip-java-db-update", "--skip-check-update", "--cache-backend", "memory",
+    "--skip-db-update", "--skip-java-db-update", "--skip-check-update",
 )  # fmt: skip
 _CONVERT_SECONDS = 120.0
 _MAXIMUM_REPORT = 256 * 1024 * 1024
@@ -36,6 +39,7 @@ class Scanner:
     def __init__(self, binary: Path, cache_dir: Path, *, timeout: float, maximum_age: timedelta) -> None:
         self._trivy = Trivy(binary)
         self._cache_dir = cache_dir
+        self._layers = LayerMemory(cache_dir / "layers")
         self._timeout = timeout
         self._maximum_age = maximum_age
 
@@ -66,11 +70,14 @@ class Scanner:
         scanner = self.identity()
         database = installed(self._cache_dir, self._maximum_age)
         with private_directory() as directory:
-            raw = self._run(reference, database, directory, insecure, credentials, should_stop)
+            raw = self._run_remembering(reference, scanner, database, directory, insecure, credentials, should_stop)
             report = read_report(raw, reference)
             inventory = directory / "inventory.json"
             inventory.write_bytes(report.inventory)
-            cyclonedx, spdx = (self._convert(inventory, form, directory) for form in ("cyclonedx", "spdx-json"))
+            with ThreadPoolExecutor(2, thread_name_prefix="convert") as beside:
+                cyclonedx, spdx = beside.map(
+                    lambda form: self._convert(inventory, form, directory), ("cyclonedx", "spdx-json")
+                )
         check_complete(report.purls, cyclonedx, spdx)
         return ScanResult(
             reference=reference,
@@ -86,17 +93,49 @@ class Scanner:
             seconds=time.monotonic() - begun,
         )
 
-    def _run(
+    def _run_remembering(
         self,
         reference: str,
+        scanner: ScannerIdentity,
         database: Database,
         directory: Path,
         insecure: bool,
         credentials: Credentials | None,
         should_stop: Callable[[], bool] | None,
     ) -> bytes:
+        run = partial(
+            self._run,
+            reference,
+            directory=directory,
+            insecure=insecure,
+            credentials=credentials,
+            should_stop=should_stop,
+        )
+        with self._layers.borrowed(scanner.sha256, database.directory) as memory:
+            if memory is not None:
+                try:
+                    return run(memory, "fs")
+                except ScanFailed as error:
+                    if not _may_be_the_memory(error):
+                        raise
+                    self._layers.forget()
+            return run(database.directory, "memory")
+
+    def _run(
+        self,
+        reference: str,
+        cache_dir: Path,
+        backend: str,
+        *,
+        directory: Path,
+        insecure: bool,
+        credentials: Credentials | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> bytes:
         output = directory / "report.json"
-        arguments = [*_SCAN, "--cache-dir", str(database.directory), "--output", str(output), reference]
+        output.unlink(missing_ok=True)
+        kept = ("--cache-dir", str(cache_dir), "--cache-backend", backend)
+        arguments = [*_SCAN, *kept, "--output", str(output), reference]
         try:
             self._trivy.run_on_registry(
                 arguments,
@@ -118,6 +157,11 @@ class Scanner:
         except ProgramFailed as error:
             raise ScanFailed(f"Trivy could not write the {form} document: {last_words(error)}") from error
         return _read_output(output, f"{form} document")
+
+
+def _may_be_the_memory(error: ScanFailed) -> bool:
+    """Whether Trivy gave up by itself, as it does on a damaged memory; then it is asked once more without one."""
+    return isinstance(error.__cause__, ProgramFailed) and (error.__cause__.exit_code or 0) > 0
 
 
 def _read_output(path: Path, name: str) -> bytes:

@@ -218,4 +218,3 @@ class TestSideBySide:
             results = list(pool.map(scanner(cache).scan, references))
         assert [result.reference for result in results] == references
         assert [bool(result.findings.vulnerabilities) for result in results] == [True, False, True, False]
-        assert list(cache.rglob("fanal*")) == [], "a cache on disk would take one scan at a time"
