@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import pytest
 from builder.forensics.compare import compare
 from builder.forensics.expected import expected_reason
 from builder.forensics.findings import Difference, Finding, Kind, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subjects.archive import entries_of_archive
+from builder.forensics.subjects.archive import sorted_entries
 from builder.forensics.subjects.container import ContainerUnknown, export_container, find_container
 from builder.forensics.subjects.image import entries_of_image
 from builder.image.canonical import canonicalise
 from builder.image.changes import diff
-from builder.image.digests import digest_of
+from builder.image.digests import Readable, digest_of
 from builder.image.documents import CONFIG, Descriptor, ImageConfig, Manifest, RootFS, Runtime
 from builder.image.entry import Entry
 from builder.image.flatten import flatten
@@ -182,6 +183,11 @@ def untouched(engine: docker.DockerClient, reference: str) -> Iterator[str]:
 @pytest.fixture
 def tampered(engine: docker.DockerClient, reference: str) -> Iterator[str]:
     yield from ran(engine, reference, "echo evil > /tmp/payload; echo b=2 >> /etc/conf; : > /dev/null; umask 0")
+
+
+def entries_of_archive(stream: Readable) -> tuple[Entry, ...]:
+    with tempfile.TemporaryDirectory() as directory, sorted_entries(stream, Path(directory)) as entries:
+        return tuple(entries)
 
 
 def exported(engine: docker.DockerClient, container: str) -> tuple[Entry, ...]:

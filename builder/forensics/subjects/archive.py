@@ -3,29 +3,109 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, BinaryIO
 
-from builder.image.canonical import remember
+from builder.forensics.sorting import in_canonical_order
+from builder.forensics.subjects.subject import Described, SubjectKind, SubjectUnreadable
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType
-from builder.image.settle import link_targets, settle
-from builder.image.tarstream import Limits, read_tar
+from builder.image.packing import unpacked
+from builder.image.tarstream import ChunkStream, Limits, read_tar
+
+_MAX_WINDOW = 128 * 1024 * 1024
 
 
-def entries_of_archive(stream: Readable, limits: Limits | None = None) -> tuple[Entry, ...]:
-    """The entries of a tar archive of a whole root file system, in canonical order; contents are hashed and forgotten.
+class ArchiveSubject:
+    """A tar archive in a file, plain or compressed with gzip or zstd.
 
-    Nothing is left out, and a name such as ".wh.x" is a name: in a container it hides nothing, and must not here.
-    Raises ArchiveInvalid and ArchiveTooLarge.
+    Nothing in it is left out, and a name such as ".wh.x" is a name: in a root file system it hides nothing.
     """
-    stored: dict[bytes, Entry] = {}
-    for entry in hashed(stream, limits):
-        remember(stored, entry)
-    entries, _ = settle(link_targets(stored), stored)
-    return tuple(entries)
+
+    configuration = None
+    unproven: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        """Raises SubjectUnreadable."""
+        self._path = path
+        self.described = Described(SubjectKind.ARCHIVE, str(path))
+        with self._opened():
+            pass
+
+    def looked_at(self, path: bytes) -> bool:  # noqa: ARG002
+        return True
+
+    @contextmanager
+    def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:
+        """Raises ArchiveInvalid, ArchiveTooLarge and CompressionInvalid."""
+        with self._opened() as stream, sorted_entries(plain(stream), directory) as entries:
+            yield entries
+
+    def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        with ExitStack() as stack:
+            yield from contents_of_archive(lambda: plain(stack.enter_context(self._opened())), paths)
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise SubjectUnreadable(f"{self._path} cannot be read: {error.strerror}") from error
+
+
+class PipedArchiveSubject:
+    """A tar archive that can be read only once, such as standard input: it is kept in a file without a name."""
+
+    configuration = None
+    unproven: tuple[str, ...] = ()
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.described = Described(SubjectKind.ARCHIVE, name)
+        self._stream = stream
+        self._kept: IO[bytes] | None = None
+
+    def looked_at(self, path: bytes) -> bool:  # noqa: ARG002
+        return True
+
+    @contextmanager
+    def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:
+        """Raises ArchiveInvalid, ArchiveTooLarge and CompressionInvalid."""
+        self._kept = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed with the subject
+        with sorted_entries(plain(_Copied(self._stream, self._kept)), directory) as entries:
+            yield entries
+
+    def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        assert self._kept is not None, "the entries are read first"
+        yield from contents_of_archive(self._again, paths)
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
+    def _again(self) -> Readable:
+        assert self._kept is not None, "the entries are read first"
+        self._kept.seek(0)
+        return plain(self._kept)
+
+
+class _Copied:
+    """A stream of which all that is read is kept."""
+
+    def __init__(self, stream: Readable, copy: IO[bytes]) -> None:
+        self._stream = stream
+        self._copy = copy
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._copy.write(data)
+        return data
+
+
+def plain(stream: Readable) -> Readable:
+    return ChunkStream(unpacked(stream, max_window=_MAX_WINDOW))
 
 
 def hashed(stream: Readable, limits: Limits | None = None) -> Iterator[Entry]:
@@ -41,12 +121,13 @@ def hashed(stream: Readable, limits: Limits | None = None) -> Iterator[Entry]:
 
 
 @contextmanager
-def sorted_entries(stream: Readable, directory: Path) -> Iterator[Iterator[Entry]]:  # noqa: ARG001
+def sorted_entries(stream: Readable, directory: Path) -> Iterator[Iterator[Entry]]:
     """The entries of a tar archive in canonical order. `directory` is for files without a name.
 
     Raises ArchiveInvalid and ArchiveTooLarge.
     """
-    yield iter(entries_of_archive(stream))
+    with in_canonical_order(hashed(stream), directory) as entries:
+        yield entries
 
 
 def contents_of_archive(

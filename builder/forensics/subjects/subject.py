@@ -9,8 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from builder.errors import Rejected
 from builder.image.entry import Entry
 from builder.image.inventory import Record
+
+
+class SubjectUnreadable(Rejected):
+    slug = "subject-unreadable"
+    title = "What is to be compared cannot be read"
 
 
 class SubjectKind(StrEnum):
@@ -27,7 +33,8 @@ class Described:
     """`id` is a container's id or an image's manifest digest; `state` is the engine's word for how a container is.
 
     `image_digests` are the manifest digests of the image it is, or was made from, as the engine or registry says.
-    `mounts` are places that are not part of the root file system, each with its kind: `/data (volume)`.
+    `mounts` are places that are not part of the root file system, each with its kind: `/data (volume)`. `unseen` are
+    paths that, with all below them, the entries do not speak of.
     """
 
     kind: SubjectKind
@@ -36,6 +43,7 @@ class Described:
     image_digests: tuple[str, ...] = ()
     state: str | None = None
     mounts: tuple[str, ...] = ()
+    unseen: tuple[bytes, ...] = ()
 
 
 class Subject(Protocol):
@@ -69,3 +77,7 @@ class Subject(Protocol):
 def golden_part(golden: Iterable[Record], subject: Subject) -> Iterator[Record]:
     """Of a golden inventory, read to its end, the records of paths that the subject was looked at for."""
     return (record for record in golden if subject.looked_at(record.entry.path))
+
+
+def is_at_or_below(path: bytes, places: Iterable[bytes]) -> bool:
+    return any(path == place or path.startswith(place + b"/") for place in places)
