@@ -36,7 +36,7 @@ def inventory(
     subject: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SUBJECT]",
+            metavar="SUBJECT",
             help="container:NAME, image:REF, layout:PATH, tar:FILE, dir:PATH or inventory:FILE.",
             show_default=False,
         ),
