@@ -22,7 +22,7 @@ from builder.settings import load_settings
 from builder.store import builds, journal
 from builder.store.states import State
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.1
 _REAP_SECONDS = 5.0
 _LOST_MESSAGE_SECONDS = 60.0
 _SWEEP_SECONDS = 30.0

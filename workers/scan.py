@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from builder.pipeline.scan import ScanStage
+from builder.pipeline.scan import ScanStage, look_ahead
 from builder.store.states import SCAN
 from workers.app import app
-from workers.running import run
+from workers.running import run, services
 
 
 @app.task(name="goldsmith.scan")
 def scan(build_id: str) -> None:
-    run(SCAN, ScanStage, build_id)
+    if not look_ahead(services(), build_id):
+        run(SCAN, ScanStage, build_id)

@@ -7,7 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.engine.accounts import Accounts
@@ -62,6 +62,7 @@ class Assembly:
     deadline: float
     on_line: Callable[[str], None]
     spool: Path
+    _accounts: dict[str, tuple[tarfile.TarInfo, bytes]] | None = field(default=None, init=False, repr=False)
 
     def dpkg_status(self) -> bytes:
         return self.container.read("/var/lib/dpkg/status") or b""
@@ -70,11 +71,11 @@ class Assembly:
         """Install exactly the locked packages from a local archive. Raises InstallFailed or NoPackageManager."""
         if not packages:
             return
-        if self.container.stat("/usr/bin/apt-get") is None:
+        if not self.container.exists("/usr/bin/apt-get"):
             raise NoPackageManager(
                 "spec.packages: the base image has no apt", hint="choose a base that has, or leave packages out"
             )
-        had_policy = self.container.stat(f"/{_POLICY}") is not None
+        had_policy = self.container.exists(f"/{_POLICY}")
         self._put_archive(packages, debs, with_policy=not had_policy)
         for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "--", *names]):
             ran = self._run([*_APT, *arguments])
@@ -96,14 +97,24 @@ class Assembly:
         self._write_accounts(before, before.locked())
 
     def _write_accounts(self, before: Accounts, after: Accounts) -> None:
-        changed = {
-            "etc/passwd": (after.passwd, before.passwd),
-            "etc/group": (after.group, before.group),
-            "etc/shadow": (after.shadow, before.shadow),
-        }
-        for path, (new, old) in changed.items():
-            if new is not None and new != old:
-                self._replace(path, new.encode("utf-8", "surrogateescape"))
+        changed = {"passwd": (after.passwd, before.passwd), "group": (after.group, before.group),
+                   "shadow": (after.shadow, before.shadow)}  # fmt: skip
+        written = {name: new for name, (new, old) in changed.items() if new is not None and new != old}
+        if not written:
+            return
+        there = self._account_files()
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name, new in written.items():
+                content = new.encode("utf-8", "surrogateescape")
+                header = self._header(f"etc/{name}", 0o644)
+                if name in there:
+                    found = there[name][0]
+                    header.mode, header.uid, header.gid = found.mode & 0o7777, found.uid, found.gid
+                header.size = len(content)
+                tar.addfile(header, io.BytesIO(content))
+                there[name] = header, content
+        self.container.put(buffer.getvalue())
 
     def put_files(self, files: Sequence[File]) -> None:
         """Put the recipe's files in, and the directories above them where they are missing (0755, root)."""
@@ -115,7 +126,7 @@ class Assembly:
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
                 for parent in _parents(file.path):
-                    if parent not in made and self.container.stat(f"/{parent}") is None:
+                    if parent not in made and not self.container.exists(f"/{parent}"):
                         tar.addfile(self._header(parent, 0o755, kind=tarfile.DIRTYPE))
                     made.add(parent)
                 content = content_of(file)
@@ -155,14 +166,22 @@ class Assembly:
         return found
 
     def accounts(self) -> Accounts:
-        def text(path: str) -> str | None:
-            content = self.container.read(path)
-            return None if content is None else content.decode("utf-8", "surrogateescape")
+        there = self._account_files()
 
-        return Accounts(text("/etc/passwd") or "", text("/etc/group") or "", text("/etc/shadow"))
+        def text(name: str) -> str | None:
+            return there[name][1].decode("utf-8", "surrogateescape") if name in there else None
+
+        return Accounts(text("passwd") or "", text("group") or "", text("shadow"))
+
+    def _account_files(self) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+        """As they were last read or written; read anew once a command has run."""
+        if self._accounts is None:
+            self._accounts = self.container.files_in("/etc", ("passwd", "group", "shadow"))
+        return self._accounts
 
     def _run(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> str:
         """Empty when the command succeeds, else its exit code and the end of what it said."""
+        self._accounts = None
         ran = self.container.run(
             argv,
             check=self.check,
@@ -223,17 +242,6 @@ class Assembly:
                 f"spec.run: {len(vanished)} packages are no longer listed as they were installed: {names}",
                 hint="commands may not remove or replace packages; leave them out of the base or of spec.packages",
             )
-
-    def _replace(self, path: str, content: bytes) -> None:
-        found = self.container.header(f"/{path}")
-        header = self._header(path, found[0].mode & 0o7777 if found else 0o644)
-        if found:
-            header.uid, header.gid = found[0].uid, found[0].gid
-        header.size = len(content)
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            tar.addfile(header, io.BytesIO(content))
-        self.container.put(buffer.getvalue())
 
     def _header(
         self, path: str, mode: int, uid: int = 0, gid: int = 0, kind: bytes = tarfile.REGTYPE

@@ -90,10 +90,7 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
         resolved, suite = Resolved((), 0), ""
         archives: tuple[LockedArchive, ...] = ()
         if spec.packages:
-            image = services.bases.pull(base.reference)
-            with services.engine.build_container(image, task.build.id, {}) as container:
-                status = container.read("/var/lib/dpkg/status") or b""
-                suite = _suite(container)
+            status, suite = services.installed.of(base.digest, lambda: _installed(services, task, base))
             archive = _archive(services, task, suite, ["main"], base.config.architecture)
             archives = archive.refresh()
             resolved = archive.resolve(spec.packages, status=status)
@@ -130,6 +127,13 @@ def _lock(task: Task, base: LockedBase, added: Resolved, archives: tuple[LockedA
         files=locked_files(task.recipe),
         packages=added.packages,
     )
+
+
+def _installed(services: Services, task: Task, base: Base) -> tuple[bytes, str]:
+    """dpkg's status and the suite of an image."""
+    image = services.bases.pull(base.reference)
+    with services.engine.build_container(image, task.build.id, {}) as container:
+        return container.read("/var/lib/dpkg/status") or b"", _suite(container)
 
 
 def _suite(container: Container) -> str:

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from builder.errors import GoldsmithError
 from builder.pipeline.evidence import BuildEvidence, ScanEvidence, kept
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import take_back
 from builder.policy.gate import GateFailed, Verdict, evaluate
 from builder.scanning.database import ensure
-from builder.scanning.findings import ScanResult
+from builder.scanning.findings import DatabaseIdentity, ScanResult
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
+from builder.store.schema import Build
+from builder.store.states import State
 
 CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
 SPDX_TYPE = "application/spdx+json"
 REPORT_TYPE = "application/vnd.aquasec.trivy.report+json"
 _DATABASE_SECONDS = 900.0
+
+log = logging.getLogger("goldsmith")
+
+
+def look_ahead(services: Services, build_id: str) -> bool:
+    """Scan an image while the build worker still tests it; whether it was the time for that.
+
+    Only a worker that scans one build at a time keeps what it found for the stage; no other is harmed.
+    """
+    with services.database.read() as session:
+        build = session.get(Build, build_id)
+        if build is None or build.state != State.BUILDING or not (build.image_digest and build.staging_repository):
+            return False
+        reference = services.staging(build.staging_repository).at(build.image_digest)
+    try:
+        _database(services)
+        services.scanner.scan_ahead(str(reference), insecure=_insecure(services), credentials=services.scan_login)
+    except GoldsmithError as error:
+        log.info("build %s: not scanned ahead: %s", build_id, error)
+    return True
 
 
 class ScanStage:
@@ -28,20 +52,14 @@ class ScanStage:
         services = self._services
         built = BuildEvidence.model_validate(task.build.evidence["build"])
         with task.journal.step("database") as step:
-            database = ensure(
-                services.trivy,
-                services.database_source,
-                services.trivy_cache,
-                maximum_age=services.database_age,
-                timeout=_DATABASE_SECONDS,
-            )
+            database = _database(services)
             mark = "SAMPLE database, not complete: " if database.sample else ""
             step.summary = f"{mark}{database.source}, of {database.updated_at:%Y-%m-%d %H:%M}Z, {database.digest}"
         with task.journal.step("scan") as step:
             reference = services.staging(task.recipe.spec.publish.repository).at(built.image.manifest_digest)
             result = services.scanner.scan(
                 str(reference),
-                insecure=services.settings.registry in services.settings.insecure_registries,
+                insecure=_insecure(services),
                 credentials=services.scan_login,
                 should_stop=task.watch.should_stop,
             )
@@ -83,6 +101,20 @@ class ScanStage:
             )
             build.evidence = {**build.evidence, "scan": evidence}
         return evidence
+
+
+def _database(services: Services) -> DatabaseIdentity:
+    return ensure(
+        services.trivy,
+        services.database_source,
+        services.trivy_cache,
+        maximum_age=services.database_age,
+        timeout=_DATABASE_SECONDS,
+    )
+
+
+def _insecure(services: Services) -> bool:
+    return services.settings.registry in services.settings.insecure_registries
 
 
 def _packages(built: BuildEvidence) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from builder.engine.bases import BaseImages
 from builder.engine.docker import Engine, Limits
 from builder.errors import SettingsInvalid
+from builder.pipeline.installed import Installed
 from builder.planning.debs import DebStore
 from builder.planning.mirrors import Mirrors, find_mirrors
 from builder.registry.access import Access
@@ -102,6 +103,10 @@ class Services:
         return BaseImages(self.engine, self._directory("roots"))
 
     @cached_property
+    def installed(self) -> Installed:
+        return Installed()
+
+    @cached_property
     def trivy(self) -> Trivy:
         return Trivy(self.settings.trivy or Path(sys.executable).parent / "trivy")
 
@@ -144,7 +149,7 @@ class Services:
 
     def new_signer(self) -> Signer:
         """A signer for one job: it lives as long as its certificate."""
-        return Signer(self.trust, self._identity(), time_limit=self.settings.signer_seconds)
+        return Signer(self.trust, identity_source(self.settings), time_limit=self.settings.signer_seconds)
 
     def staging(self, repository: str) -> Repository:
         """Where an image waits until it may be released."""
@@ -153,16 +158,6 @@ class Services:
     def released(self, repository: str) -> Repository:
         return Repository(self.settings.registry, repository)
 
-    def _identity(self) -> IdentitySource:
-        settings = self.settings
-        if settings.identity_token_file:
-            return TokenFile(settings.identity_token_file)
-        if settings.identity_token_url and settings.identity_client_id and settings.identity_client_secret_file:
-            return ClientCredentials(
-                settings.identity_token_url, settings.identity_client_id, settings.identity_client_secret_file
-            )
-        return AmbientIdentity()
-
     def _login(self) -> Credentials | None:
         return self.credentials.find(self.settings.registry)
 
@@ -170,6 +165,17 @@ class Services:
         path = (self.settings.state_directory / name).absolute()
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path
+
+
+def identity_source(settings: Settings) -> IdentitySource:
+    """Whose token signs: a file's, a client's, or the one that the surroundings offer."""
+    if settings.identity_token_file:
+        return TokenFile(settings.identity_token_file)
+    if settings.identity_token_url and settings.identity_client_id and settings.identity_client_secret_file:
+        return ClientCredentials(
+            settings.identity_token_url, settings.identity_client_id, settings.identity_client_secret_file
+        )
+    return AmbientIdentity()
 
 
 def _secret(path: Path, setting: str) -> str:

@@ -36,10 +36,13 @@ class Scanner:
     would use it without a word. Scans may run side by side, in threads and in processes.
     """
 
+    _AHEAD = 4
+
     def __init__(self, binary: Path, cache_dir: Path, *, timeout: float, maximum_age: timedelta) -> None:
         self._trivy = Trivy(binary)
         self._cache_dir = cache_dir
         self._layers = LayerMemory(cache_dir / "layers")
+        self._ahead: dict[tuple[str, str, str], ScanResult] = {}
         self._timeout = timeout
         self._maximum_age = maximum_age
 
@@ -66,9 +69,31 @@ class Scanner:
             raise ScannerUnusable(
                 f"{reference!r:.200} is not an image by digest: what is scanned must be what is signed"
             )
-        started_at, begun = datetime.now(UTC), time.monotonic()
         scanner = self.identity()
         database = installed(self._cache_dir, self._maximum_age)
+        ahead = self._ahead.pop((reference, database.identity.digest, scanner.sha256), None)
+        return ahead or self._scan(reference, scanner, database, insecure, credentials, should_stop)
+
+    def scan_ahead(self, reference: str, *, insecure: bool = False, credentials: Credentials | None = None) -> None:
+        """Scan what will be asked for soon: `scan` then has its answer, once, if scanner and database are the same.
+
+        Raises what `scan` raises.
+        """
+        result = self.scan(reference, insecure=insecure, credentials=credentials)
+        while len(self._ahead) >= self._AHEAD:
+            self._ahead.pop(next(iter(self._ahead)))
+        self._ahead[reference, result.database.digest, result.scanner.sha256] = result
+
+    def _scan(
+        self,
+        reference: str,
+        scanner: ScannerIdentity,
+        database: Database,
+        insecure: bool,
+        credentials: Credentials | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> ScanResult:
+        started_at, begun = datetime.now(UTC), time.monotonic()
         with private_directory() as directory:
             raw = self._run_remembering(reference, scanner, database, directory, insecure, credentials, should_stop)
             report = read_report(raw, reference)

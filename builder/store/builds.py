@@ -17,6 +17,7 @@ from builder.store.states import (
     FINAL,
     PATHS,
     RELEASE,
+    SCAN,
     STAGES,
     Purpose,
     Stage,
@@ -293,6 +294,11 @@ def unpublished(session: Session, limit: int = 100) -> list[OutboxRow]:
             .limit(limit)
         )
     )
+
+
+def announce_staged(session: Session, build_id: str) -> None:
+    """Tell the scan queue of an image before its time. A lost message costs nothing but the head start."""
+    _enqueue(session, build_id, SCAN.queue)
 
 
 def mark_published(session: Session, row_id: int) -> None:

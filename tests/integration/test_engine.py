@@ -246,12 +246,20 @@ class TestFiles:
         assert link[0].issym()
         assert container.header("/nothing") is None
 
-    def test_are_told_apart_by_what_the_engine_says(self, container: Container) -> None:
-        found = container.stat("/bin/sh")
-        assert found is not None
-        assert found["linkTarget"] == "/bin/busybox"
-        assert container.stat("/nothing") is None
-        assert container.stat("/etc/passwd/x") is None
+    def test_are_there_or_not(self, container: Container) -> None:
+        assert container.exists("/bin/sh")
+        assert container.exists("/etc")
+        assert not container.exists("/nothing")
+        assert not container.exists("/etc/passwd/x")
+
+    def test_of_one_directory_come_together_and_nothing_else_with_them(self, container: Container) -> None:
+        shell(
+            container,
+            "mkdir -p /srv/d/a; echo one >/srv/d/a/x; echo two >/srv/d/b; ln -s b /srv/d/c; chown 7:8 /srv/d/b",
+        )
+        found = container.files_in("/srv/d", ("a", "b", "c", "x", "nothing"))
+        assert {name: (header.uid, content) for name, (header, content) in found.items()} == {"b": (7, b"two\n")}
+        assert container.files_in("/nothing", ("b",)) == {}
 
     def test_are_put_with_owner_mode_and_time(self, container: Container) -> None:
         header = tarfile.TarInfo("srv/deep/é")
