@@ -7,7 +7,9 @@ POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+from zlib import adler32
 
 from builder.errors import Rejected
 
@@ -29,8 +31,7 @@ class ArchiveTooLarge(Rejected):
     status = 413
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One header block. `kind` is the type flag; names are as stored, NUL padding removed."""
 
     name: bytes
@@ -44,6 +45,7 @@ class Header:
     minor: int
 
 
+@lru_cache(4096)  # modes and owners are few
 def number(field: bytes) -> int:
     """An octal field, or GNU's base-256 form for what octal cannot hold. Never negative."""
     if field[:1] == b"\x80":
@@ -64,7 +66,7 @@ def parse_header(block: bytes) -> Header:
     """Decode one header block. Raises ArchiveInvalid."""
     stored = number(block[148:156])
     # The checksum counts its own field as spaces. Some old archivers summed signed bytes.
-    unsigned = sum(block) - sum(block[148:156]) + 8 * 0x20
+    unsigned = _sum(block[:148]) + 8 * 0x20 + _sum(block[156:334]) + _sum(block[334:])
     if stored != unsigned and stored != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise ArchiveInvalid("a tar header does not match its checksum", hint="it is damaged or no tar archive")
     name = _text(block[0:100])
@@ -83,6 +85,11 @@ def parse_header(block: bytes) -> Header:
         major=number(block[329:337]) if device else 0,
         minor=number(block[337:345]) if device else 0,
     )
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: the low half of an Adler-32, which for so few has not wrapped around (RFC 1950)."""
+    return adler32(data, 0) & 0xFFFF
 
 
 def _text(field: bytes) -> bytes:

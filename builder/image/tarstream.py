@@ -8,6 +8,7 @@ names that are not UTF-8, extended attributes, hard links, devices and all four 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 
@@ -73,6 +74,18 @@ def read_tar(stream: Readable, limits: Limits | None = None) -> Iterator[tuple[E
     return _Reader(stream, limits or Limits()).entries()
 
 
+def read_hashed(stream: Readable, limits: Limits | None = None) -> Iterator[Entry]:
+    """Give each entry as `read_tar` does, a file with the `sha256` of its content, which is then forgotten."""
+    for entry, content in read_tar(stream, limits):
+        if entry.type is EntryType.FILE:
+            digest = hashlib.sha256()
+            for chunk in content:
+                digest.update(chunk)
+            # Nobody has seen the entry yet, and to make another would take longer than to hash a small file.
+            object.__setattr__(entry, "sha256", digest.hexdigest())
+        yield entry
+
+
 @dataclass
 class _Extended:
     """What PAX records and GNU long names say of the entry that follows them."""
@@ -88,6 +101,10 @@ class _Reader:
         self._limits = limits
         self._count = 0
         self._bytes = 0
+        self._extended = 0  # bytes of extended headers before the current entry
+        self._global = 0  # bytes of extended headers for all entries
+        self._ahead = b""  # read from the stream, and used up to `_at`
+        self._at = 0
         self._unread = 0  # content and padding of the current entry still in the stream
 
     def entries(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
@@ -98,9 +115,10 @@ class _Reader:
             if header.kind in b"LKxXg":
                 self._extend(header, extended, defaults)
                 continue
-            extended.records = [*defaults, *extended.records]
+            extended.records[:0] = defaults
             entry, segments, stored = self._entry(header, block, extended)
             extended = _Extended()
+            self._extended = 0
             self._admit(entry)
             self._unread = stored + -stored % BLOCK
             if entry.path:
@@ -109,10 +127,13 @@ class _Reader:
         self._expect_end()
 
     def _extend(self, header: Header, extended: _Extended, defaults: list[tuple[bytes, bytes]]) -> None:
-        if header.size > self._limits.max_record:
-            raise ArchiveTooLarge(
-                f"an extended tar header is {header.size} bytes long; {self._limits.max_record} are allowed"
-            )
+        # Together: any number of them may stand before an entry, and global ones stay to the end.
+        if header.kind == b"g":
+            self._global += BLOCK + header.size
+        else:
+            self._extended += BLOCK + header.size
+        if self._global + self._extended > self._limits.max_record:
+            raise ArchiveTooLarge(f"an entry's extended tar headers are longer than {self._limits.max_record} bytes")
         data = self._exactly(header.size, "an extended header")
         self._exactly(-header.size % BLOCK, "an extended header")
         if header.kind == b"L":
@@ -121,8 +142,8 @@ class _Reader:
             extended.link = data.split(b"\0", 1)[0]
         elif header.kind == b"g":
             defaults += parse_pax(data)
-            if len(defaults) > 10_000:
-                raise ArchiveTooLarge("the archive's global headers hold more than 10,000 records")
+            if len(defaults) > 100:  # each entry is read with all of them
+                raise ArchiveTooLarge("the archive's global headers hold more than 100 records")
         else:
             extended.records += parse_pax(data)
 
@@ -206,7 +227,10 @@ class _Reader:
         more = block[482]
         while more:
             extension = self._exactly(BLOCK, "the map of a sparse file")
-            pairs += gnu_sparse_entries(extension, 0, 21)
+            found = gnu_sparse_entries(extension, 0, 21)
+            if not found:
+                raise ArchiveInvalid("the map of a sparse file goes on without an end")
+            pairs += found
             self._bound_map(pairs)
             more = extension[504]
         return size, check_segments(pairs, size, stored)
@@ -241,6 +265,8 @@ class _Reader:
             used += BLOCK
             *lines, rest = rest.split(b"\n")
             numbers += [decimal(b"GNU.sparse.map", line) for line in lines]
+            if len(rest) > BLOCK:
+                raise ArchiveInvalid("the map of a sparse file has a line that is no number")
             self._bound_map(numbers)
         return list(zip(numbers[1::2], numbers[2::2], strict=False)), used
 
@@ -259,18 +285,27 @@ class _Reader:
             )
 
     def _content(self, size: int, segments: Segments | None, stored: int) -> Iterator[bytes]:
+        if segments is None:
+            yield from self._stored(stored)
+            return
         position = 0
-        for offset, length in ((0, stored),) if segments is None else segments:
+        for offset, length in segments:
             yield from _zeros(offset - position)
+            yield from self._stored(length)
             position = offset + length
-            while length:
-                chunk = self._some(min(length, CHUNK))
-                length -= len(chunk)
-                yield chunk
         yield from _zeros(size - position)
 
+    def _stored(self, length: int) -> Iterator[bytes]:
+        while length:
+            chunk = self._some(min(length, CHUNK))
+            length -= len(chunk)
+            yield chunk
+
     def _some(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        data = self._ahead[self._at : self._at + size]
+        self._at += len(data)
+        if not data:  # straight from the stream: large contents need not go through what was read ahead
+            data = self._stream.read(size)
         if not data:
             raise _truncated("a file's content")
         self._unread -= len(data)
@@ -281,12 +316,15 @@ class _Reader:
             self._some(min(self._unread, CHUNK))
 
     def _exactly(self, size: int, what: str) -> bytes:
-        data = b""
+        data = self._ahead[self._at : self._at + size]
+        self._at += len(data)
         while len(data) < size:
-            more = self._stream.read(size - len(data))
-            if not more:
+            self._ahead = self._stream.read(CHUNK)
+            if not self._ahead:
                 raise _truncated(what)
-            data += more
+            self._at = size - len(data)
+            data += self._ahead[: self._at]
+            self._at = min(self._at, len(self._ahead))
         return data
 
     def _expect_end(self) -> None:
@@ -294,23 +332,28 @@ class _Reader:
         if self._exactly(BLOCK, "its end") != ZERO_BLOCK:
             raise ArchiveInvalid("the archive goes on after its end", hint="archives joined by cat are not accepted")
         left = 64 * 1024 * 1024
-        while padding := self._stream.read(CHUNK):
+        padding = self._ahead[self._at :]
+        while padding or (padding := self._stream.read(CHUNK)):
             left -= len(padding)
             if padding.count(0) != len(padding) or left < 0:
                 raise ArchiveInvalid("the archive goes on after its end")
+            padding = b""
 
 
 def clean_path(name: bytes) -> bytes:
     """A member's name as a path below the root. Raises ArchiveInvalid for names that leave it."""
     if b"\0" in name:
         raise ArchiveInvalid(f"{shown(name)} holds a NUL byte")
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    parts = name.split(b"/")
+    if b"" in parts or b"." in parts:
+        parts = [part for part in parts if part not in (b"", b".")]
+        name = b"/".join(parts)
     if b".." in parts:
         raise ArchiveInvalid(f"{shown(name)} climbs out of the tree with '..'")
     # A whiteout (image-spec, layer.md) may remove the longest of names, and is longer than that.
     if len(name) > 255 and any(len(part.removeprefix(b".wh.")) > 255 for part in parts):
         raise ArchiveInvalid(f"{shown(name)} has a component longer than 255 bytes")
-    return b"/".join(parts)
+    return name
 
 
 def _checked_xattrs(path: bytes, xattrs: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:

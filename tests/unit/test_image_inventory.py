@@ -9,6 +9,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builder.image import inventory
 from builder.image.canonical import canonicalise
 from builder.image.entry import Entry, EntryType, canonical_key
 from builder.image.inventory import (
@@ -198,3 +199,32 @@ def test_paths_are_owned_by_the_package_that_installed_them(tmp_path: Path) -> N
     assert owners["usr/bin/sh.distrib"] == Package("dash", "0.5")
     assert owners["usr/bin/stray"] is None
     assert owners["usr/bin"] is None
+
+
+LINES = (
+    b'{"gid":0,"mode":"0644","package":{"name":"nginx","version":"1:2+b1"},"path":"usr/a","sha256":"%b","size":3,'
+    b'"type":"file","uid":0}' % SHA.encode(),
+    b'{"gid":4,"mode":"0777","path":"bin","target":"usr/bin","type":"symlink","uid":0}',
+    b'{"gid":0,"mode":"0755","path":"usr","type":"directory","uid":10}',
+)
+SPELLINGS = st.sampled_from(
+    [b"", b"0", b"00", b"-1", b"1e1", b"9" * 20, b"9" * 5000,
+     b" ", b'"', b"\\", b"\\u0061", b"\x7f", b"\xff", b"\xc3\xa4",
+     b"null", b"[]", b"{}", b",", b'"size":1,', b'"type":"fifo",', b'"type":"door",', b"\n"]
+)  # fmt: skip
+
+
+@given(
+    line=st.sampled_from(LINES), at=st.integers(0, 200), cut=st.integers(0, 6), put=SPELLINGS | st.binary(max_size=3)
+)
+def test_the_short_way_to_read_a_line_takes_nothing_that_the_long_way_does_not(
+    line: bytes, at: int, cut: int, put: bytes
+) -> None:
+    def read_by(decode: object) -> Record | None:
+        try:
+            return decode(line[:at] + put + line[at + cut :])  # type: ignore[operator, no-any-return]
+        except InventoryInvalid:
+            return None
+
+    assert decode_record(line) == inventory._decode_any(line)
+    assert read_by(decode_record) == read_by(inventory._decode_any)
