@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     identity_client_secret_file: Path | None = None
     signer_seconds: int = Field(default=30, ge=1, description="Time limit of one signature.")
 
+    # Comparisons
+    comparison_rules: Path | None = Field(
+        default=None, description="A YAML file with rules of judgement that come before the shipped ones."
+    )
+
     # The service itself
     builder_id: str = Field(
         default="https://goldsmith.invalid/builder/shared-engine",

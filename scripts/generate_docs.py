@@ -18,7 +18,13 @@ import builder
 import workers
 from builder.api.app import create_app
 from builder.api.problems import known_problems
+from builder.forensics.configuration_rules import CONFIGURATION_RULES
+from builder.forensics.findings import Kind
+from builder.forensics.report import Report
+from builder.forensics.rules import FORMAT as RULES_FORMAT
+from builder.forensics.rules import Power, shipped_rules
 from builder.image.canonical_rules import RULES, SETTLED, Action
+from builder.image.entry import EntryType
 from builder.recipes.schema import recipe_schema
 from builder.settings import Settings
 
@@ -32,6 +38,8 @@ def pages() -> dict[str, str]:
         "problems.md": _problems(),
         "formats/canonical.md": _canonical(),
         "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
+        "comparison-rules.md": _comparison_rules(),
+        "comparison.schema.json": json.dumps(_comparison_schema(), indent=2) + "\n",
         "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
     }
 
@@ -107,6 +115,77 @@ def _canonical() -> str:
         mode = f", mode {rule.mode:04o}" if rule.mode is not None else ""
         lines.append(f"| `{path}`{link} | {actions[rule.action]}{mode} | {rule.reason} |")
     return "\n".join(lines) + "\n"
+
+
+def _comparison_schema() -> dict[str, object]:
+    schema = Report.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Goldsmith comparison"}
+
+
+def _comparison_rules() -> str:
+    lines = [
+        "# Rules of judgement",
+        "",
+        "Made from `builder/forensics/rules.yaml` and `builder/forensics/configuration_rules.py`; do not edit.",
+        "",
+        "## Files",
+        "",
+        "**The first rule that fits decides.** A rule fits if one of its paths does (every path, if it names none)",
+        "and all that stands under *when* holds. In a path `*` is any part of one name, `/**` at the end",
+        "everything below, `**/` at the beginning any directory. Of a file that moved, both places count. *Gained*",
+        "is what a path has now and did not have; at another place, or as another kind of thing, everything is",
+        "gained.",
+        "",
+        "A place where writes are expected (`runtime.writable` of the signed recipe, a volume of the image)",
+        "excuses what a rule finds, but not where the last column says *always counts*, and never a set-uid or",
+        "set-gid bit or a capability, whatever a rule says. What the container engine writes into every container",
+        "is told apart before any rule is asked.",
+        "",
+        "Rules of one's own come before these: `--rules FILE` or `GOLDSMITH_COMPARISON_RULES` name a YAML file.",
+        "",
+        "```yaml",
+        f"format: {RULES_FORMAT}",
+        "rules:",
+        "  - id: ours.uploads",
+        "    severity: info            # info, low, medium, high, critical",
+        "    where: [srv/app/uploads/**]",
+        "    when:                     # all of these, as far as they are given",
+        "      kinds: [added]          # " + ", ".join(Kind),
+        "      types: [file]           # " + ", ".join(EntryType),
+        "      # has, gained:            " + ", ".join(Power),
+        "      # packaged: true          # whether a package installed the path",
+        "    excusable: true           # whether an expected place excuses it",
+        "    reason: Visitors put files here.",
+        "```",
+        "",
+        "| rule | severity | where | when | what it means | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for rule in shipped_rules():
+        where = "<br>".join(f"`/{path}`" if not path.startswith("**/") else f"`{path}`" for path in rule.where)
+        when = "<br>".join(
+            f"{name}: {_told(value)}" for name, value in rule.when.model_dump(exclude_defaults=True).items()
+        )
+        always = "" if rule.excusable else "always counts"
+        lines.append(f"| `{rule.id}` | {rule.severity} | {where} | {when} | {rule.reason} | {always} |")
+    lines += [
+        "",
+        "## Runtime configuration",
+        "",
+        "Against the image's own configuration, and the `runtime` section of the signed recipe. What is held",
+        "tighter than the image asks for, and what an engine fills in by itself, is no finding.",
+        "",
+        "| rule | severity | what it means |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {rule.severity} | {rule.reason} |" for name, rule in CONFIGURATION_RULES.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value)
+    return "yes" if value else "no"
 
 
 def main() -> int:

@@ -1,53 +1,35 @@
-"""A container against its golden image: the inventory that was signed, and what the engine exports."""
+"""A subject against its golden image: evidence verified first, then compared, then what is to be kept of it."""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import docker
-import docker.errors
-import requests
 from pydantic import BaseModel, ValidationError
-from rich.text import Text
 
 from builder.cli.evidence import Evidence
-from builder.cli.output import say, styled
-from builder.cli.provenance import print_trust
-from builder.cli.verifying import Verification, verification_data
-from builder.engine.faults import EngineUnavailable
-from builder.errors import Rejected
-from builder.forensics.compare import compare
-from builder.forensics.expected import Expectation, expected_reason
-from builder.forensics.findings import Difference, Finding, Outcome, Severity, Verdict, verdict_of
-from builder.forensics.subjects.archive import entries_of_archive
-from builder.forensics.subjects.container import Container, export_container, find_container
-from builder.image.entry import Entry, shown
-from builder.image.inventory import open_inventory
-
-_SHOWN = 200
-_VERDICTS = {
-    Verdict.IDENTICAL: ("identical to its golden image", "bold green"),
-    Verdict.EXPECTED: ("expected changes only", "bold green"),
-    Verdict.DRIFTED: ("DRIFTED from its golden image", "bold red"),
-    Verdict.SUSPICIOUS: ("SUSPICIOUS: changed gravely", "bold red"),
-}
+from builder.cli.trusting import Trusted
+from builder.cli.verifying import Verification, verify_image
+from builder.errors import GoldsmithError, Rejected
+from builder.forensics.comparison import Comparison, GoldenImage, compare_subject
+from builder.forensics.configuration import GoldenConfiguration, Runtime
+from builder.forensics.keeping import Kept, keep_evidence
+from builder.forensics.report import Check, VerifiedBy
+from builder.forensics.rules import load_rules
+from builder.forensics.subjects.image import ImageSubject
+from builder.forensics.subjects.subject import Subject, SubjectKind
+from builder.image.digests import digest_of, digest_of_file
+from builder.image.documents import parse_config
 
 
 class NotCompared(Rejected):
     slug = "not-compared"
-    title = "The container could not be compared"
-
-
-class _Runtime(BaseModel):
-    writable: list[str] = []
+    title = "The subject could not be compared"
 
 
 class _Spec(BaseModel):
-    runtime: _Runtime = _Runtime()
+    runtime: Runtime = Runtime()
 
 
 class _SignedRecipe(BaseModel):
@@ -56,144 +38,86 @@ class _SignedRecipe(BaseModel):
     spec: _Spec = _Spec()
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """`mounts` are the places in the container that are not part of its file system, and so were not looked at."""
+def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:
+    """The golden image, only if everything about it verifies. Raises NotCompared, and what fetching evidence raises."""
+    verification = verify_image(evidence, trust)
+    if not verification.passed:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
+        raise NotCompared(f"the provenance of {evidence.image} does not verify: {failed}")
+    config = evidence.config()
+    unproven = () if config else ("whether its configuration is that of the image: the image's config was not at hand",)
+    return GoldenImage(
+        image=evidence.image,
+        digest=evidence.digest,
+        inventory_digest=_inventory_digest(verification),
+        configuration=_configuration(verification, config),
+        configuration_digest=digest_of(config) if config else None,
+        verified=_verified_by(verification),
+        unproven=unproven,
+    )
 
-    container: Container
-    verification: Verification
-    report: Outcome
-    mounts: tuple[str, ...]
 
-    @property
-    def drifted(self) -> bool:
-        return verdict_of(self.report) in (Verdict.DRIFTED, Verdict.SUSPICIOUS)
+def compare_with(
+    evidence: Evidence, golden: GoldenImage, subject: Subject, own_rules: Path | None, directory: Path
+) -> Comparison:
+    """Raises RulesInvalid, InventoryMissing, InventoryInvalid, and what reading the subject raises."""
+    rules = load_rules(own_rules)
+    inventory = directory / "inventory"
+    evidence.inventory(golden.inventory_digest, inventory)
+    return compare_subject(
+        golden,
+        inventory,
+        subject,
+        rules,
+        directory=directory,
+        rules_digest=digest_of_file(own_rules) if own_rules is not None else None,
+    )
 
-    @property
-    def of_image(self) -> bool:
-        """Whether the engine says that the container was made from this image."""
-        return any(one.endswith(f"@{self.verification.digest}") for one in self.container.repo_digests)
 
+def keep(directory: Path, comparison: Comparison, subject: Subject, evidence: Evidence) -> Kept:
+    """Keep what changed, and diffs against the golden content where that can be fetched.
 
-def compare_container(engine_url: str, name: str, evidence: Evidence, verification: Verification) -> Comparison:
-    """Raises NotCompared, ContainerUnknown, EngineUnavailable, and what reading inventory or archive raises."""
-    digest = _inventory_digest(verification)
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "inventory"
-        engine = _engine(engine_url)
+    Raises EvidenceDirectoryUnusable, and what reading the subject raises.
+    """
+    findings = comparison.outcome.findings
+    with tempfile.TemporaryDirectory() as spool:
         try:
-            container = find_container(engine, name)
-            mounts = _mounts(engine, container)
-            evidence.inventory(digest, file)
-            entries = entries_of_archive(export_container(engine, container))
-        finally:
-            engine.close()
-        with open_inventory(file) as (_, records):
-            report = compare(records, entries, judge=_judge(_expectations(verification)))
-    return Comparison(container, verification, report, mounts)
+            layout = evidence.layout(Path(spool) / "image")
+        except GoldsmithError as error:
+            return keep_evidence(directory, findings, subject.contents, None, why_no_golden=error.detail)
+        if layout is None:
+            why = "the image's layers are in its registry, which was not asked"
+            return keep_evidence(directory, findings, subject.contents, None, why_no_golden=why)
+        golden = ImageSubject(layout, SubjectKind.IMAGE, evidence.image)
+        return keep_evidence(directory, findings, subject.contents, golden.contents)
 
 
-def _judge(expectations: Sequence[Expectation]) -> Callable[[Difference], Finding]:
-    def judge(one: Difference) -> Finding:
-        reason = expected_reason(one.path, one.golden, one.subject, expectations)
-        return Finding(one, Severity.MEDIUM, "drift", "it is not as its golden image says", expected=reason)
-
-    return judge
-
-
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """As JSON, docs/cli.md."""
-    report = comparison.report
-    return {
-        "verdict": str(verdict_of(report)),
-        "container": {
-            "id": comparison.container.id,
-            "name": comparison.container.name,
-            "state": comparison.container.state,
-            "ofThisImage": comparison.of_image,
-            "notComparedMounts": list(comparison.mounts),
-        },
-        "goldenEntries": report.golden_entries,
-        "containerEntries": report.subject_entries,
-        "driftTotal": report.findings_total,
-        "expectedTotal": report.expected_total,
-        "counts": {str(kind): count for kind, count in sorted(report.by_kind.items())},
-        "drift": [_difference_data(one) for one in report.findings],
-        "expected": [_difference_data(one) for one in report.expected],
-        "verification": verification_data(comparison.verification),
-    }
+def _configuration(verification: Verification, config: bytes | None) -> GoldenConfiguration:
+    assert verification.provenance is not None, "only what verified is compared with"
+    recipe = verification.provenance.build_definition.external_parameters.get("recipe")
+    try:
+        signed = _SignedRecipe.model_validate(recipe)
+    except ValidationError as error:
+        raise NotCompared(f"the recipe in the provenance of {verification.image} cannot be read") from error
+    if config is None:
+        return GoldenConfiguration(signed.spec.runtime)
+    parse_config(config)  # is one
+    return GoldenConfiguration(signed.spec.runtime, json.loads(config), (digest_of(config), verification.digest))
 
 
-def print_comparison(comparison: Comparison) -> None:
-    report, container = comparison.report, comparison.container
-    _print_differences("drift", report.findings, report.findings_total, "red")
-    _print_differences("expected", report.expected, report.expected_total, "dim")
-    verdict, style = _VERDICTS[verdict_of(report)]
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(report.by_kind.items()))
-    say(f"compared    {report.subject_entries} paths of {container.name} with {report.golden_entries} golden ones")
-    drifted = f"{report.findings_total} drifted{f' ({counts})' if counts else ''}"
-    say(f"found       {drifted}, {report.expected_total} expected")
-    if comparison.mounts:
-        say(styled(f"NOT compared, for it is mounted over the image: {', '.join(comparison.mounts)}", "yellow"))
-    if not comparison.of_image:
-        say(styled("The engine does not say that this container was made from that image.", "yellow"))
-    print_trust(comparison.verification)
-    say(styled(f"{container.name}: {verdict}", style))
-
-
-def _print_differences(name: str, findings: tuple[Finding, ...], total: int, style: str) -> None:
-    for finding in findings[:_SHOWN]:
-        one = finding.difference
-        kinds = ",".join(one.kinds)
-        why = f"  ({finding.expected})" if finding.expected else ""
-        package = f"  [{one.package.name} {one.package.version}]" if one.package else ""
-        say(styled(f"{name:<9} {kinds:<13} {shown(one.path)}{why}{package}", style))
-        if one.golden is not None and one.subject is not None:
-            say(Text(" " * 24), f"{_described(one.golden, one)} -> {_described(one.subject, one)}")
-    if total > _SHOWN:
-        say(f"{name:<9} … and {total - _SHOWN} more; --json lists up to {len(findings)}")
-    if total:
-        say()
-
-
-def _described(entry: Entry, difference: Difference) -> str:
-    """What differs, and no more."""
-    parts: dict[str, str] = {
-        "type": entry.type,
-        "content": f"sha256:{(entry.sha256 or '')[:16]}… {entry.size} bytes" if entry.sha256 else "no content",
-        "link": f"to {shown(entry.target)[1:]}" if entry.target is not None else str(entry.type),
-        "mode": f"{entry.mode:04o}",
-        "owner": f"{entry.uid}:{entry.gid}",
-        "xattr": f"{len(entry.xattrs)} attributes",
-        "device": f"device {entry.device}",
-    }
-    return ", ".join(parts[kind] for kind in difference.kinds if kind in parts)
-
-
-def _difference_data(finding: Finding) -> dict[str, Any]:
-    one = finding.difference
-    return {
-        "path": shown(one.path),
-        "kinds": [str(kind) for kind in one.kinds],
-        "before": _entry_data(one.golden),
-        "after": _entry_data(one.subject),
-        "package": f"{one.package.name}={one.package.version}" if one.package else None,
-        "expected": finding.expected,
-    }
-
-
-def _entry_data(entry: Entry | None) -> dict[str, Any] | None:
-    if entry is None:
-        return None
-    return {
-        "type": str(entry.type),
-        "mode": f"{entry.mode:04o}",
-        "uid": entry.uid,
-        "gid": entry.gid,
-        "size": entry.size,
-        "sha256": entry.sha256,
-        "target": shown(entry.target)[1:] if entry.target is not None else None,
-    }
+def _verified_by(verification: Verification) -> VerifiedBy:
+    signed, trust = verification.statement, verification.trust
+    assert signed is not None, "only what verified is compared with"
+    return VerifiedBy(
+        identity=signed.identity,
+        issuer=signed.issuer,
+        trust=trust.source,
+        trust_from_server=trust.from_server,
+        sandbox=signed.sandbox,
+        log_index=signed.log_index,
+        integrated_time=signed.integrated_time,
+        checks=tuple(Check(name=one.name, detail=one.detail) for one in verification.checks),
+    )
 
 
 def _inventory_digest(verification: Verification) -> str:
@@ -203,34 +127,3 @@ def _inventory_digest(verification: Verification) -> str:
         if made.name == "inventory" and made.digest and "sha256" in made.digest:
             return f"sha256:{made.digest['sha256']}"
     raise NotCompared(f"the provenance of {verification.image} names no inventory")
-
-
-def _expectations(verification: Verification) -> list[Expectation]:
-    """Where the recipe says that containers write: from what was signed, so nobody can widen it afterwards."""
-    assert verification.provenance is not None, "only what verified is compared with"
-    recipe = verification.provenance.build_definition.external_parameters.get("recipe")
-    try:
-        signed = _SignedRecipe.model_validate(recipe)
-    except ValidationError as error:
-        raise NotCompared(f"the recipe in the provenance of {verification.image} cannot be read") from error
-    return [
-        Expectation(path.strip("/") + "/**", "the recipe says that containers write here")
-        for path in signed.spec.runtime.writable
-    ]
-
-
-def _engine(url: str) -> docker.DockerClient:
-    try:
-        return docker.DockerClient(base_url=url, timeout=120, version="auto")
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise EngineUnavailable(
-            f"no Docker Engine answers at {url}", hint="start it, or name another with --engine"
-        ) from error
-
-
-def _mounts(engine: docker.DockerClient, container: Container) -> tuple[str, ...]:
-    try:
-        found = engine.api.inspect_container(container.id)["Mounts"]
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise EngineUnavailable(f"the container engine does not answer: {error}") from error
-    return tuple(sorted(f"{mount['Destination']} ({mount['Type']})" for mount in found))

@@ -16,6 +16,7 @@ from builder.cli.invocation import Invocation
 from builder.errors import GoldsmithError, Rejected, Unavailable
 
 if TYPE_CHECKING:
+    from builder.image.layout import Image
     from builder.registry.access import Access
     from builder.registry.client import RegistryClient
     from builder.registry.manifests import FetchedManifest
@@ -65,6 +66,12 @@ class Evidence(Protocol):
     def bundles(self) -> Bundles: ...
     def inventory(self, digest: str, destination: Path) -> None:
         """Put the inventory with this digest into a new file; the content has that digest. Raises InventoryMissing."""
+
+    def config(self) -> bytes | None:
+        """The image's config, by the digest in the manifest whose digest was signed; None where it cannot be had."""
+
+    def layout(self, directory: Path) -> Image | None:
+        """The image with all its layers, in a new directory; None where it cannot be had."""
 
 
 def digest_alone(image: str) -> str | None:
@@ -139,6 +146,12 @@ class _FromApi:
                 raise InventoryMissing(f"{client.url} gave {digest_of(content)} where the provenance names {digest}")
         destination.write_bytes(content)
 
+    def config(self) -> None:
+        return None
+
+    def layout(self, directory: Path) -> None:
+        del directory
+
 
 @dataclass(frozen=True)
 class _FromRegistry:
@@ -183,3 +196,12 @@ class _FromRegistry:
             f"{self.manifest.repository} has no inventory {digest} beside the image",
             hint="copy the image with its referrers, or give its digest alone to ask the API",
         )
+
+    def config(self) -> bytes:
+        from builder.image.documents import MAX_DOCUMENT, parse_manifest
+
+        config = parse_manifest(self.manifest.data).config
+        return self.registry.blobs.fetch(self.manifest.repository, config, limit=MAX_DOCUMENT)
+
+    def layout(self, directory: Path) -> Image:
+        return self.registry.images.pull(self.manifest.repository.at(self.digest), directory)

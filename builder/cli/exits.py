@@ -9,10 +9,13 @@ FAILED: Final = 1
 """The command could not do its work."""
 REFUSED: Final = 2
 """It could, and the answer is no: the build failed, the lock is outdated, the signature does not verify…"""
+SUSPICIOUS: Final = 3
+"""Of a comparison: what differs, differs as intruders leave it."""
 USAGE: Final = 64
 INTERRUPTED: Final = 130
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 the command could not do its work; 2 the answer is no (build failed or cancelled, "
-    "lock outdated, image not reproduced, verification refused, container drifted); 64 wrong usage; 130 interrupted."
+    "lock outdated, image not reproduced, verification refused, subject drifted); 3 the subject is suspicious; "
+    "64 wrong usage; 130 interrupted."
 )

@@ -1,4 +1,4 @@
-"""The commands about evidence: fetch the provenance, verify an image, compare a container with it."""
+"""The commands about evidence: fetch the provenance, verify an image."""
 
 from __future__ import annotations
 
@@ -15,16 +15,8 @@ from builder.cli.trusting import Choice, IdentityOption, IssuerOption, Rebuilder
 if TYPE_CHECKING:
     from builder.cli.verifying import Verification
 
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        "--engine", metavar="URL", envvar=["GOLDSMITH_ENGINE_URL", "DOCKER_HOST"], help="The Docker Engine to ask."
-    ),
-]
-
-
 def add_to(app: typer.Typer) -> None:
-    for command in (provenance, verify, compare):
+    for command in (provenance, verify):
         app.command()(command)
 
 
@@ -100,42 +92,6 @@ def verify(
     else:
         _print_verification(verification)
     if not verification.passed:
-        raise typer.Exit(exits.REFUSED)
-
-
-def compare(
-    context: typer.Context,
-    container: Annotated[str, typer.Argument(metavar="CONTAINER", help="A name or id.", show_default=False)],
-    image: ImageArgument,
-    trusted_root: RootOption = None,
-    identity: IdentityOption = None,
-    issuer: IssuerOption = None,
-    docker_config: DockerConfigOption = None,
-    engine: EngineOption = "unix:///var/run/docker.sock",
-    json: Json = False,
-) -> None:
-    """Compare a container with its golden image.
-
-    The signed provenance of the image is verified first. It names the inventory, and every path of the container is
-    compared with that, byte for byte.
-    """
-    from builder.cli.comparing import NotCompared, compare_container, comparison_data, print_comparison
-    from builder.cli.output import print_json
-    from builder.cli.verifying import verify_image
-
-    invocation = invocation_of(context)
-    with evidence_of(invocation, image, docker_config) as evidence:
-        trust = trusted(invocation, Choice(trusted_root, identity, issuer))
-        verification = verify_image(evidence, trust)
-        if not verification.passed:
-            failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
-            raise NotCompared(f"the provenance of {image} does not verify: {failed}")
-        comparison = compare_container(engine, container, evidence, verification)
-    if json:
-        print_json(comparison_data(comparison))
-    else:
-        print_comparison(comparison)
-    if comparison.drifted:
         raise typer.Exit(exits.REFUSED)
 
 

@@ -177,9 +177,12 @@ def _security(host: Mapping[str, Any], runtime: Runtime) -> Iterator[Configurati
     options = [
         option.replace(":", "=", 1) if "=" not in option else option for option in _texts(host.get("SecurityOpt"))
     ]
+    shares_host = bool(host.get("Privileged")) or "host" in (host.get("PidMode"), host.get("IpcMode"))
     for option in options:
         name, _, value = option.partition("=")
         member = f"HostConfig.SecurityOpt {name}"
+        if (name, value) == ("label", "disable") and shares_host:
+            continue  # the engine's own, for such a container
         if (name, value) in {("seccomp", "unconfined"), ("apparmor", "unconfined"), ("label", "disable")}:
             yield _found("configuration.security.unconfined", member, None, value)
         elif name == "systempaths" and value == "unconfined":

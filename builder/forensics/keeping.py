@@ -97,6 +97,15 @@ def keep_evidence(
     )
 
 
+def add(directory: Path, name: str, content: bytes) -> None:
+    """Put a file of ours beside the evidence. Raises EvidenceDirectoryUnusable."""
+    try:
+        with _create(directory / name) as out:
+            out.write(content)
+    except OSError as error:
+        raise EvidenceDirectoryUnusable(f"{directory} cannot be written: {error.strerror}") from error
+
+
 class _Keeper:
     def __init__(self, directory: Path, limits: Limits) -> None:
         self.directory = directory

@@ -153,6 +153,7 @@ class Report(Part):
     totals: Totals
     findings: tuple[FindingTold, ...] = ()
     configuration: tuple[ConfigurationTold, ...] = ()
+    configuration_compared: bool = Field(description="Whether the subject has a runtime configuration to compare.")
     expected: tuple[FindingTold, ...] = ()
     rules: str | None = Field(default=None, description="sha256 of a rules file that came before the shipped rules.")
     times: Times
@@ -178,7 +179,7 @@ class Report(Part):
             Told.NO_DIFFERENCE_SEEN: "no difference seen, but not everything was looked at",
             Told.EXPECTED: "expected changes only" + ("" if self.complete else ", but not everything was looked at"),
             Told.DRIFTED: "DRIFTED from its golden image",
-            Told.SUSPICIOUS: "SUSPICIOUS: it differs from its golden image in ways that intruders leave",
+            Told.SUSPICIOUS: "SUSPICIOUS: it differs from its golden image as intruders leave things",
         }
         return told[self.verdict]
 

@@ -198,6 +198,12 @@ class RuntimeExpectations(Strict):
     """What a running container may do that is not in the image; comparisons take it from the signed provenance."""
 
     writable: list[AbsolutePath] = Field(default=[], description="Directories in which containers write.")
+    environment: list[VariableName] = Field(default=[], description="Variables that are set when containers start.")
+    capabilities: list[Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{1,40}$")]] = Field(
+        default=[], description="Linux capabilities that containers are given, such as NET_ADMIN."
+    )
+    no_new_privileges: bool = Field(default=False, description="Containers run with no-new-privileges.")
+    read_only: bool = Field(default=False, description="Containers run with a read-only root file system.")
 
 
 class Output(Strict):

@@ -151,8 +151,8 @@ def test_the_commands_that_the_summary_prints_work(goldsmith: Goldsmith, web: Re
         change = "echo evil >> /etc/nginx/nginx.conf; touch /usr/sbin/added; rm /srv/www/index.html"
         assert container.exec_run(["sh", "-c", change], user="0").exit_code == 0
         drifted = goldsmith.run("compare", container.id, web.reference, "--json", check=False)
-        assert drifted.returncode == 2
-        found = {one["path"]: one["kinds"] for one in json.loads(drifted.stdout)["drift"]}
+        assert drifted.returncode == 3
+        found = {one["path"]: one["kinds"] for one in json.loads(drifted.stdout)["findings"]}
         assert found == {
             "/etc/nginx/nginx.conf": ["content"],
             "/srv/www/index.html": ["removed"],

@@ -130,11 +130,11 @@ def publishing(registry: str, sandbox: Sandbox, directory: Path) -> Iterator[Pub
         yield Publisher(registry, sandbox, client, directory)
 
 
-def archive(files: dict[str, bytes]) -> bytes:
+def archive(files: dict[str, bytes], mode: int = 0o755) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for path, data in files.items():
             info = tarfile.TarInfo(path)
-            info.size, info.mode, info.mtime = len(data), 0o755, 1_700_000_000
+            info.size, info.mode, info.mtime = len(data), mode, 1_700_000_000
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()

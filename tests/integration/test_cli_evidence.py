@@ -14,6 +14,7 @@ import pytest
 
 from builder.cli.evidence import INVENTORY_TYPE
 from builder.cli.main import main
+from builder.forensics.report import Report
 from builder.image.digests import digest_of, hex_of
 from builder.recipes.reading import recipe_digest
 from builder.registry.artifact import BUNDLE
@@ -283,58 +284,97 @@ def test_a_digest_that_was_never_released(asked: Api, capsys: Output) -> None:
 
 
 def test_an_untouched_container_shows_expected_changes_only(golden: Golden, container: str, capsys: Output) -> None:
-    assert main(["compare", container, golden.reference, *golden.trust()]) == 0
+    assert main(["compare", golden.reference, container, *golden.trust()]) == 0
     out = capsys.readouterr().out
     assert f"{container}: expected changes only" in out
-    assert "expected  added         /.dockerenv  (written by the container engine)" in out
+    assert "written by the container engine: " in out
+    assert "/.dockerenv" in out
     assert "found       0 drifted, " in out
     assert "does not say that this container was made from" not in out
 
 
-def test_a_changed_container_has_drifted_and_each_change_is_told(
+def test_the_image_is_known_by_its_looks_in_either_order(golden: Golden, container: str, capsys: Output) -> None:
+    assert main(["compare", container, golden.reference, *golden.trust()]) == 0
+    assert f"{container}: expected changes only" in capsys.readouterr().out
+
+
+def test_a_changed_container_is_told_by_gravity_with_a_reason(
     golden: Golden, container: str, engine: docker.DockerClient, capsys: Output
 ) -> None:
-    engine.containers.get(container).put_archive("/", archive({"etc/conf": b"a=2\n", "tmp/evil\x1b[2J": b"x"}))
-    assert main(["compare", container, golden.reference, *golden.trust()]) == 2
+    engine.containers.get(container).put_archive("/", archive({"etc/conf": b"a=2\n"}, mode=0o644))
+    assert main(["compare", golden.reference, container, *golden.trust()]) == 2
     out = capsys.readouterr().out
-    assert "drift     content       /etc/conf" in out
-    assert f"sha256:{hex_of(digest_of(b'a=1' + bytes([10])))[:16]}… 4 bytes -> " in out
-    assert r"drift     added         /tmp/evil\x1b[2J" in out
     assert f"{container}: DRIFTED from its golden image" in out
-    assert main(["compare", container, golden.reference, *golden.trust(), "--json"]) == 2
-    told = json.loads(capsys.readouterr().out)
-    assert told["verdict"] == "drifted"
-    assert {one["path"] for one in told["drift"]} >= {"/etc/conf", r"/tmp/evil\x1b[2J"}
-    assert told["container"]["ofThisImage"] is True
-    assert told["verification"]["verified"] is True
+    engine.containers.get(container).put_archive("/", archive({"tmp/evil\x1b[2J": b"x"}))
+    assert main(["compare", golden.reference, container, *golden.trust()]) == 3
+    out = capsys.readouterr().out
+    assert out.index("CRITICAL  1") < out.index(r"/tmp/evil\x1b[2J  added") < out.index("/etc/conf")
+    assert f"4 bytes sha256:{hex_of(digest_of(b'a=1' + bytes([10])))[:16]}… -> 4 bytes sha256:" in out
+    assert "[temporary.executable]" in out
+    assert f"{container}: SUSPICIOUS" in out
+    assert main(["compare", golden.reference, container, *golden.trust(), "--json"]) == 3
+    told = Report.model_validate_json(capsys.readouterr().out)
+    assert told.verdict == "suspicious"
+    assert {one.path for one in told.findings} >= {"/etc/conf", r"/tmp/evil\x1b[2J"}
+    assert told.subject.of_this_image is True
+    assert told.golden.verified.identity == golden.publisher.sandbox.identity
 
 
-def test_what_is_written_where_the_signed_recipe_says_so_is_expected(
+def test_what_is_written_where_the_signed_recipe_says_so_is_expected_and_programs_there_are_not(
     golden: Golden, container: str, engine: docker.DockerClient, capsys: Output
 ) -> None:
-    engine.containers.get(container).put_archive("/", archive({"var/cache/tool/page": b"x"}))
-    main(["compare", container, golden.reference, *golden.trust(), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    reasons = {one["path"]: one["expected"] for one in told["expected"]}
+    files = engine.containers.get(container)
+    files.put_archive("/", archive({"var/cache/tool/page": b"x"}, mode=0o644))
+    files.put_archive("/", archive({"var/cache/tool/program": b"x"}))
+    main(["compare", golden.reference, container, *golden.trust(), "--json"])
+    told = Report.model_validate_json(capsys.readouterr().out)
+    reasons = {one.path: one.expected for one in told.expected}
     assert reasons["/var/cache/tool/page"] == "the recipe says that containers write here"
+    assert "/var/cache/tool/program" in {one.path for one in told.findings}
 
 
-def test_what_is_mounted_over_the_image_is_said_not_to_be_compared(
+def test_what_is_mounted_over_the_image_is_said_not_to_be_looked_at(
     golden: Golden, engine: docker.DockerClient, container: str, capsys: Output
 ) -> None:
     made = engine.containers.create(golden.reference, volumes=["/data"], network_mode="none")
     try:
-        main(["compare", made.name, golden.reference, *golden.trust()])
+        main(["compare", golden.reference, made.name, *golden.trust()])
     finally:
         made.remove(force=True, v=True)
-    assert "NOT compared, for it is mounted over the image: /data (volume)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "NOT looked at: what is mounted at /data (volume)" in out
+    assert "configuration.mount.volume" in out
+
+
+def test_how_a_container_was_started_is_judged_too(golden: Golden, engine: docker.DockerClient, capsys: Output) -> None:
+    engine.images.pull(golden.reference)
+    made = engine.containers.create(
+        golden.reference, ["/bin/sh"], privileged=True, pid_mode="host", environment={"TOKEN": "hunter2"},
+        volumes={"/var/run/docker.sock": {"bind": "/var/run/docker.sock", "mode": "rw"}}, network_mode="none",
+    )  # fmt: skip
+    try:
+        assert main(["compare", golden.reference, made.name, *golden.trust(), "--json"]) == 3
+    finally:
+        made.remove(force=True)
+    out = capsys.readouterr().out
+    told = Report.model_validate_json(out)
+    assert {one.rule.removeprefix("configuration."): one.severity for one in told.configuration} == {
+        "privileged": "critical",
+        "mount.engine": "critical",
+        "namespace.pid": "high",
+        "command": "medium",
+        "environment": "low",
+    }
+    assert "hunter2" not in out
 
 
 def test_a_digest_alone_compares_with_what_the_api_has(
     golden: Golden, asked: Api, container: str, capsys: Output
 ) -> None:
-    assert main(["compare", container, golden.image.digest, *golden.trust()]) == 0
-    assert "expected changes only" in capsys.readouterr().out
+    assert main(["compare", golden.image.digest, container, *golden.trust()]) == 0
+    out = capsys.readouterr().out
+    assert "expected changes only, but not everything was looked at" in out
+    assert "the image's config was not at hand" in out
 
 
 def test_an_inventory_of_the_api_that_is_not_the_signed_one_is_not_used(
@@ -343,7 +383,7 @@ def test_an_inventory_of_the_api_that_is_not_the_signed_one_is_not_used(
     worker = asked.worker(asked.newest("web"))
     worker.attach(Kind.INVENTORY, INVENTORY_TYPE, publisher.image("swapped-in-the-api").inventory)
     try:
-        assert main(["compare", container, golden.image.digest, *golden.trust()]) == 1
+        assert main(["compare", golden.image.digest, container, *golden.trust()]) == 1
     finally:
         worker.attach(Kind.INVENTORY, INVENTORY_TYPE, golden.inventory)
     told = capsys.readouterr()
@@ -357,12 +397,14 @@ def test_another_image_than_the_containers_is_drift_and_said(
     other = publisher.image("another")
     other.sign()
     other.attach_inventory()
-    assert main(["compare", container, other.reference, *other.trust()]) == 2
-    assert "does not say that this container was made from that image" in capsys.readouterr().out
+    assert main(["compare", other.reference, container, *other.trust()]) == 3
+    out = capsys.readouterr().out
+    assert "does not say that this container was made from that image" in out
+    assert "[configuration.image]" in out
 
 
 def test_without_a_provenance_that_verifies_nothing_is_compared(golden: Golden, container: str, capsys: Output) -> None:
-    assert main(["compare", container, golden.reference, *golden.trust(identity="https://sandbox.invalid/x")]) == 1
+    assert main(["compare", golden.reference, container, *golden.trust(identity="https://sandbox.invalid/x")]) == 1
     told = capsys.readouterr()
     assert "does not verify" in told.err
     assert "identical" not in told.out
@@ -372,12 +414,12 @@ def test_an_inventory_that_was_swapped_is_not_used(publisher: Publisher, contain
     swapped = publisher.image("inventory")
     swapped.sign()
     swapped.attach_inventory(publisher.image("inventory-of-another").inventory)
-    assert main(["compare", container, swapped.reference, *swapped.trust()]) == 1
+    assert main(["compare", swapped.reference, container, *swapped.trust()]) == 1
     assert "has no inventory sha256:" in capsys.readouterr().err
 
 
 def test_no_engine_and_no_such_container_are_told_apart(golden: Golden, capsys: Output) -> None:
-    line = ["golden-nothing", golden.reference, *golden.trust()]
+    line = [golden.reference, "golden-nothing", *golden.trust()]
     assert main(["compare", *line, "--engine", "unix:///nowhere.sock"]) == 1
     assert "no Docker Engine answers at unix:///nowhere.sock (start it, or name another" in capsys.readouterr().err
     assert main(["compare", *line, "--engine", f"tcp://127.0.0.1:{free_port()}"]) == 1

@@ -116,7 +116,7 @@ def test_what_runs_is_what_the_image_says(config: dict[str, Any], rule: str, sev
         ({"Devices": [{"PathOnHost": "/dev/fuse"}]}, "device", "medium"),
         ({"DeviceCgroupRules": ["b 8:* rwm"]}, "device.rule", "high"),
         ({"PortBindings": {"22/tcp": [{"HostIp": "", "HostPort": "2222"}]}}, "port", "medium"),
-        ({"ExtraHosts": ["deb.debian.org:10.0.0.1"]}, "hosts", "medium"),
+        ({"ExtraHosts": ["archive.example:10.0.0.1"]}, "hosts", "medium"),
         ({"Dns": ["10.0.0.1"]}, "hosts", "medium"),
         ({"Sysctls": {"net.ipv4.ip_forward": "1"}}, "sysctl", "medium"),
         (bind("/var/run/docker.sock"), "mount.engine", "critical"),
