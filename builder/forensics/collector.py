@@ -236,7 +236,7 @@ class Directory:
         return tuple(sorted(found.items()))
 
     def _inside(self, fd: "int", path: "bytes", depth: "int") -> "int | None":
-        if depth > DEEPEST:
+        if depth >= DEEPEST:
             self.notes.add(f"directories more than {DEEPEST} deep, not looked into", path)
             return None
         try:
