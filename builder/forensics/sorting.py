@@ -15,7 +15,7 @@ from pathlib import Path
 from builder.forensics.runs import Item, Runs
 from builder.forensics.weight import weight
 from builder.image.canonical import remember
-from builder.image.entry import Entry, EntryType, canonical_key, shown
+from builder.image.entry import Entry, EntryType, canonical_key, make_entry, shown
 from builder.image.tarheader import ArchiveInvalid, ArchiveTooLarge
 
 _TYPES = {str(one): one for one in EntryType}
@@ -68,7 +68,7 @@ def _item(entry: Entry) -> Item:
 def _entry(item: Item) -> Entry:
     _, _, path, kind, mode, *rest = item
     # The mode of a symlink means nothing, and archivers write different ones.
-    return Entry(path, _TYPES[kind], 0o777 if kind == "symlink" else mode, *rest)
+    return make_entry(path, _TYPES[kind], 0o777 if kind == "symlink" else mode, *rest)
 
 
 def _link(path: bytes, target: bytes) -> Item:

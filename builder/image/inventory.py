@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from builder.errors import Rejected
 from builder.image.canonical_json import canonical_json
 from builder.image.digests import Digest, digest_of_file
-from builder.image.entry import Entry, EntryType, canonical_key, shown
+from builder.image.entry import Entry, EntryType, canonical_key, make_entry, shown
 from builder.image.merkle import MerkleRoot
 from builder.image.packing import CompressionInvalid, unpacked
 
@@ -224,9 +224,9 @@ def decode_record(line: bytes) -> Record:
         return _decode_any(line)
     gid, mode, name, version, path, sha256, size, target, kind, uid = plain.groups()
     return Record(
-        Entry(
+        make_entry(
             path, _TYPES[kind], int(mode, 8), int(uid), int(gid),
-            int(size or b"0"), sha256.decode("ascii") if sha256 else None, target,
+            int(size or b"0"), sha256.decode("ascii") if sha256 else None, target, None, (),
         ),
         _package(name, version) if name else None,
     )  # fmt: skip

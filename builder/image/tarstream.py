@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 
 from builder.image.digests import CHUNK, Readable
-from builder.image.entry import Entry, EntryType, shown
+from builder.image.entry import Entry, EntryType, make_entry, shown
 from builder.image.tarheader import (
     BLOCK,
     ZERO_BLOCK,
@@ -207,18 +207,10 @@ class _Reader:
             target = link
         if target is not None and (not target or b"\0" in target):
             raise ArchiveInvalid(f"{shown(path)} is a {kind} without a valid target")
-        entry = Entry(
-            path=path,
-            type=kind,
-            mode=header.mode,
-            uid=uid,
-            gid=gid,
-            size=size,
-            target=target,
-            device=(header.major, header.minor) if kind in (EntryType.CHARACTER, EntryType.BLOCK) else None,
-            # "A zero-length value deletes" (POSIX.1-2017, pax Extended Header), and engines read it so.
-            xattrs=_checked_xattrs(path, {name: value for name, value in xattrs.items() if value}),
-        )
+        device = (header.major, header.minor) if kind in (EntryType.CHARACTER, EntryType.BLOCK) else None
+        # "A zero-length value deletes" (POSIX.1-2017, pax Extended Header), and engines read it so.
+        kept = _checked_xattrs(path, {name: value for name, value in xattrs.items() if value}) if xattrs else ()
+        entry = make_entry(path, kind, header.mode, uid, gid, size, None, target, device, kept)
         return entry, segments, stored
 
     def _gnu_sparse(self, block: bytes, stored: int) -> tuple[int, Segments]:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from builder.forensics import runs, sorting
 from builder.forensics.sorting import in_canonical_order
-from builder.forensics.subjects.archive import hashed
 from builder.image.canonical import remember
 from builder.image.entry import Entry, EntryType
 from builder.image.settle import link_targets, settle
 from builder.image.tarheader import ArchiveInvalid, ArchiveTooLarge
+from builder.image.tarstream import read_hashed
 from tests.unit.trees import DIALECTS, Dialect, Tree, archive_of, entries_of, trees
 
 PATHS = st.lists(st.sampled_from([b"a", b"b", b"a-b", b"\xff"]), min_size=1, max_size=3).map(b"/".join)
@@ -99,7 +99,7 @@ def test_a_tree_comes_out_of_any_archive_of_it(
     tree: Tree, dialect: Dialect, choose: random.Random, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     stream = io.BytesIO(archive_of(tree, dialect, choose))
-    found = streamed(hashed(stream), tmp_path_factory.getbasetemp())
+    found = streamed(read_hashed(stream), tmp_path_factory.getbasetemp())
     explicit = {entry.path for entry in entries_of(tree)}
     assert found is not None
     assert tuple(entry for entry in found if entry.path in explicit) == entries_of(tree)
@@ -135,7 +135,7 @@ def test_a_whiteout_name_in_a_container_hides_nothing(tmp_path: Path) -> None:
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name in ("b", ".wh.b"):
             tar.addfile(tarfile.TarInfo(name))
-    found = streamed(hashed(io.BytesIO(out.getvalue())), tmp_path)
+    found = streamed(read_hashed(io.BytesIO(out.getvalue())), tmp_path)
     assert [entry.path for entry in found or ()] == [b".wh.b", b"b"]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -15,7 +13,7 @@ from builder.forensics.subjects.subject import Described, SubjectKind, SubjectUn
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType
 from builder.image.packing import unpacked
-from builder.image.tarstream import ChunkStream, Limits, read_tar
+from builder.image.tarstream import ChunkStream, read_hashed, read_tar
 
 _MAX_WINDOW = 128 * 1024 * 1024
 
@@ -108,25 +106,13 @@ def plain(stream: Readable) -> Readable:
     return ChunkStream(unpacked(stream, max_window=_MAX_WINDOW))
 
 
-def hashed(stream: Readable, limits: Limits | None = None) -> Iterator[Entry]:
-    """The entries of a tar archive as they are stored, files with their `sha256`."""
-    for entry, content in read_tar(stream, limits):
-        if entry.type is not EntryType.FILE:
-            yield entry
-            continue
-        digest = hashlib.sha256()
-        for chunk in content:
-            digest.update(chunk)
-        yield replace(entry, sha256=digest.hexdigest())
-
-
 @contextmanager
 def sorted_entries(stream: Readable, directory: Path) -> Iterator[Iterator[Entry]]:
     """The entries of a tar archive in canonical order. `directory` is for files without a name.
 
     Raises ArchiveInvalid and ArchiveTooLarge.
     """
-    with in_canonical_order(hashed(stream), directory) as entries:
+    with in_canonical_order(read_hashed(stream), directory) as entries:
         yield entries
 
 

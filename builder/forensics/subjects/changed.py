@@ -13,12 +13,11 @@ import docker
 import docker.errors
 
 from builder.forensics.sorting import in_canonical_order
-from builder.forensics.subjects.archive import hashed
 from builder.forensics.subjects.container import Container, engine_asked, find_container
 from builder.forensics.subjects.subject import Described, is_at_or_below
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType, canonical_key, shown
-from builder.image.tarstream import ChunkStream, read_tar
+from builder.image.tarstream import ChunkStream, read_hashed, read_tar
 
 _CHUNK = 256 * 1024
 _DELETED = 2
@@ -114,10 +113,10 @@ class ChangedSubject:
             if _UNKNOWN in told:
                 yield from self._named_like(told)
         elif deleted:
-            whole = (_moved(entry, told) for entry in hashed(stream))
+            whole = (_moved(entry, told) for entry in read_hashed(stream))
             with in_canonical_order(whole, directory) as entries:
                 yield from (entry for entry in entries if is_at_or_below(entry.path, [told]))
-        elif entry := next(hashed(stream), None):
+        elif entry := next(read_hashed(stream), None):
             yield _moved(entry, told)
         else:
             # Engines leave sockets out of archives.
@@ -127,7 +126,7 @@ class ChangedSubject:
         """The paths whose names are not UTF-8, and which the engine can tell only so."""
         above = told[: told.index(_UNKNOWN)].rpartition(b"/")[0]
         stream = self._archive(above)
-        for found in hashed(stream) if stream is not None else ():
+        for found in read_hashed(stream) if stream is not None else ():
             entry = _moved(found, above) if above else found
             if _as_told(entry.path) == _as_told(told):
                 yield entry
