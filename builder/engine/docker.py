@@ -16,6 +16,7 @@ from docker.models.containers import Container as DockerContainer
 from builder.engine.container import Container
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, own_network
+from builder.engine.syscalls import build_profile
 from builder.errors import Rejected, Unavailable
 
 CACHE_REPOSITORY = "goldsmith-cache"
@@ -162,7 +163,7 @@ class Engine:
                 network_mode="none",
                 cap_drop=["ALL"],
                 cap_add=_CAPABILITIES,
-                security_opt=["no-new-privileges"],
+                security_opt=["no-new-privileges", f"seccomp={build_profile()}"],
                 labels={BUILD_LABEL: build_id},
                 **self._limited(),
             )

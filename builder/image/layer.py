@@ -93,8 +93,6 @@ def _write(tar: Iterable[bytes], destination: Path, threads: int) -> Layer:
             put(future.result())
         put(isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15).flush())
         put(struct.pack("<II", checksum, uncompressed & 0xFFFFFFFF))
-        out.flush()
-        os.fsync(out.fileno())
     return Layer(
         destination,
         f"sha256:{diff_id.hexdigest()}",

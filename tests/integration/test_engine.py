@@ -200,6 +200,16 @@ class TestWalls:
     def test_the_host_cannot_be_touched(self, container: Container, script: str) -> None:
         assert shell(container, script).exit_code != 0
 
+    def test_no_namespace_can_be_made_that_would_give_capabilities_back(self, container: Container) -> None:
+        ran = shell(container, "unshare -U true")
+        assert ran.exit_code != 0
+        assert "Operation not permitted" in ran.stderr
+
+    def test_nothing_waits_for_the_disk(self, container: Container) -> None:
+        # The kernel refuses fsync on this device; here it is answered without being asked.
+        ran = shell(container, "echo x | dd of=/dev/null conv=fsync && sync")
+        assert ran.exit_code == 0, ran.stderr
+
     def test_no_socket_of_the_engine_is_there(self, container: Container) -> None:
         assert shell(container, "ls /var/run/docker.sock /run/docker.sock").exit_code != 0
         mounts = shell(container, "cat /proc/mounts").stdout
@@ -394,6 +404,10 @@ def server(sdk: docker.DockerClient, image: str) -> Iterator[str]:
 
 
 class TestTrial:
+    def test_waits_for_the_disk_as_everywhere(self, engine: Engine, server: str, build_id: str) -> None:
+        with engine.trial_container(server, build_id, ["/bin/sh", "-c", "sleep 60"]) as container:
+            assert shell(container, "echo x | dd of=/dev/null conv=fsync").exit_code != 0
+
     def results(self, engine: Engine, image: str, build_id: str, *tests: Test) -> list[TestResult]:
         return run_tests(
             engine, image, build_id, tests, check=lambda: None, deadline=time.monotonic() + 60, on_line=lambda _: None
