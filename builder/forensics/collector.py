@@ -302,7 +302,7 @@ def _mounts_below(root: "str", fd: "int") -> "list[tuple[bytes, str]]":
     for path in sorted(found, key=lambda path: path.replace(b"/", b"\0")):
         if not (outermost and path.startswith(outermost[-1][0] + b"/")):
             outermost.append((path, found[path]))
-    return outermost
+    return outermost[:1000]  # any more are noted where the walk meets them
 
 
 def line_of(found: "Found") -> "bytes":

@@ -39,7 +39,7 @@ class ChangedSubject:
     def __init__(self, engine: docker.DockerClient, container: Container) -> None:
         self._engine = engine
         self._container = container
-        self._mounts = tuple(destination.strip("/").encode("utf-8") for destination, _ in container.mounts)
+        self._mounts = frozenset(destination.strip("/").encode("utf-8") for destination, _ in container.mounts)
         self._named: set[bytes] = set()
         self._replaced: set[bytes] = set()
         self._hidden: list[bytes] = []
@@ -115,7 +115,7 @@ class ChangedSubject:
         elif deleted:
             whole = (_moved(entry, told) for entry in read_hashed(stream))
             with in_canonical_order(whole, directory) as entries:
-                yield from (entry for entry in entries if is_at_or_below(entry.path, [told]))
+                yield from (entry for entry in entries if is_at_or_below(entry.path, {told}))
         elif entry := next(read_hashed(stream), None):
             yield _moved(entry, told)
         else:

@@ -23,12 +23,12 @@ class DirectorySubject:
 
     def __init__(self, tree: Directory) -> None:
         self._tree = tree
-        self._unseen = tuple(path for path, _ in tree.mounts)
+        self._unseen = frozenset(path for path, _ in tree.mounts)
         self.described = Described(
             SubjectKind.DIRECTORY,
             tree.root,
             mounts=tuple(f"{shown(path)} ({kind})" for path, kind in tree.mounts),
-            unseen=self._unseen,
+            unseen=tuple(path for path, _ in tree.mounts),
         )
 
     @property

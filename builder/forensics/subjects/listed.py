@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.forensics.subjects.subject import Described, Subject, SubjectKind, SubjectUnreadable, is_at_or_below
-from builder.image.entry import Entry
+from builder.image.entry import Entry, shown
 from builder.image.inventory import Inventory, Origin, open_inventory, write_inventory
 
 
@@ -24,7 +24,7 @@ class InventorySubject:
                 origin = header.subject or Origin(kind=SubjectKind.INVENTORY, name=str(path))
         except OSError as error:
             raise SubjectUnreadable(f"{path} cannot be read: {error.strerror}") from error
-        self._unseen = tuple(unseen.lstrip("/").encode("utf-8") for unseen in origin.unseen)
+        self._unseen = frozenset(unseen.lstrip("/").encode("utf-8") for unseen in origin.unseen)
         self.unproven = origin.unproven
         self.described = Described(
             SubjectKind.INVENTORY,
@@ -33,7 +33,7 @@ class InventorySubject:
             image_digests=origin.images,
             state=origin.state,
             mounts=origin.mounts,
-            unseen=self._unseen,
+            unseen=tuple(sorted(self._unseen)),
         )
 
     def looked_at(self, path: bytes) -> bool:
@@ -66,5 +66,5 @@ def _origin(subject: Subject) -> Origin:
         state=described.state,
         mounts=described.mounts,
         unproven=subject.unproven,
-        unseen=tuple("/" + path.decode("utf-8", "backslashreplace") for path in described.unseen),
+        unseen=tuple(map(shown, described.unseen)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from builder.errors import Rejected
-from builder.image.entry import Entry
+from builder.image.entry import Entry, parents
 from builder.image.inventory import Record
 
 
@@ -79,5 +79,5 @@ def golden_part(golden: Iterable[Record], subject: Subject) -> Iterator[Record]:
     return (record for record in golden if subject.looked_at(record.entry.path))
 
 
-def is_at_or_below(path: bytes, places: Iterable[bytes]) -> bool:
-    return any(path == place or path.startswith(place + b"/") for place in places)
+def is_at_or_below(path: bytes, places: Set[bytes]) -> bool:
+    return bool(places) and (path in places or any(above in places for above in parents(path)))
