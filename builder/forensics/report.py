@@ -179,7 +179,7 @@ class Report(Part):
             Told.NO_DIFFERENCE_SEEN: "no difference seen, but not everything was looked at",
             Told.EXPECTED: "expected changes only" + ("" if self.complete else ", but not everything was looked at"),
             Told.DRIFTED: "DRIFTED from its golden image",
-            Told.SUSPICIOUS: "SUSPICIOUS: it differs from its golden image as intruders leave things",
+            Told.SUSPICIOUS: "SUSPICIOUS: changed as an intruder would change it",
         }
         return told[self.verdict]
 
