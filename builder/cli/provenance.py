@@ -15,6 +15,7 @@ from builder.cli.trusting import Choice, IdentityOption, IssuerOption, Rebuilder
 if TYPE_CHECKING:
     from builder.cli.verifying import Verification
 
+
 def add_to(app: typer.Typer) -> None:
     for command in (provenance, verify):
         app.command()(command)
