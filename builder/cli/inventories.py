@@ -59,7 +59,7 @@ def inventory(
     docker_config: DockerConfigOption = None,
     engine: EngineOption = "unix:///var/run/docker.sock",
 ) -> None:
-    """Take the inventory of a container, image, archive or directory.
+    """Take the inventory of what can be compared.
 
     It is compared later, and elsewhere, by `goldsmith compare`. What could not be looked at is told, and is in it.
     """

@@ -33,7 +33,7 @@ FILES = {
     "usr/bin/grouped": b"grouped\n", "usr/bin/capable": b"capable\n", "usr/linked-1": b"linked\n",
     "var/log/app.log": b"", "opt/lower/there": b"x\n",
 }  # fmt: skip
-DIRECTORIES = ("srv/dir", "srv/private", "root")
+DIRECTORIES = ("srv/dir", "srv/private", "srv/app")
 
 PLANT = r"""
 set -e
@@ -57,7 +57,7 @@ chmod 777 /srv/private
 touch "$(printf '/srv/\303\261\n\342\230\203')"
 touch "$(printf '/srv/\377')"
 echo x > /opt/lower/added
-mkdir /root/.ssh; echo key > /root/.ssh/authorized_keys
+mkdir /srv/app/.ssh; echo key > /srv/app/.ssh/authorized_keys
 mkdir /etc/cron.d; echo '* * * * * root x' > /etc/cron.d/job
 echo /srv/x.so > /etc/ld.so.preload
 echo 'toor::0:0::/:/bin/sh' >> /etc/passwd
@@ -89,8 +89,8 @@ PLANTED = {
     "/srv/ñ\\n☃": (("added",), "low"),
     "/srv/\\xff": (("added",), "low"),
     "/opt/lower/added": (("added",), "low"),
-    "/root/.ssh": (("added",), "critical"),
-    "/root/.ssh/authorized_keys": (("added",), "critical"),
+    "/srv/app/.ssh": (("added",), "critical"),
+    "/srv/app/.ssh/authorized_keys": (("added",), "critical"),
     "/etc/cron.d": (("added",), "critical"),
     "/etc/cron.d/job": (("added",), "critical"),
     "/etc/ld.so.preload": (("added",), "critical"),
