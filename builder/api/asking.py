@@ -70,6 +70,12 @@ class RebuildRequest(_Body):
         "signed by whom this one believes.",
         examples=["golden/web"],
     )
+    registry: str | None = Field(
+        default=None,
+        max_length=255,
+        description="The registry that is meant; a service of another one refuses the request.",
+        examples=["registry.example:5000"],
+    )
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

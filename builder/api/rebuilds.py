@@ -12,7 +12,7 @@ from builder.api.bodies import read_body
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
-from builder.pipeline.rebuilding import submit_rebuild
+from builder.pipeline.rebuilding import refuse_elsewhere, submit_rebuild
 from builder.pipeline.services import Services
 from builder.store import journal
 from builder.store.schema import Build
@@ -35,6 +35,7 @@ async def create_rebuild(request: Request, response: Response, digest: Digest, r
     services: Services = request.app.state.services
 
     def answer() -> BuildView:
+        refuse_elsewhere(services, asked.registry)
         build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
         return build_view(build, [], services.settings.registry)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from builder.cli import exits
 from builder.cli.builds import Wait, as_data, print_asked
 from builder.cli.evidence import DockerConfigOption, ImageArgument, digest_alone, registry_access
 from builder.cli.invocation import Json, invocation_of
+
+if TYPE_CHECKING:
+    from builder.registry.reference import Repository
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,7 +55,7 @@ def rebuild(
         raise typer.Exit(exits.REFUSED)
 
 
-def _named(image: str, docker_config: Path | None) -> tuple[str, str | None]:
+def _named(image: str, docker_config: Path | None) -> tuple[str, Repository | None]:
     """An image's digest and, unless the digest alone was given, its repository. Of a tag what the registry has now."""
     from builder.registry.client import RegistryClient
     from builder.registry.reference import parse_reference
@@ -62,9 +65,9 @@ def _named(image: str, docker_config: Path | None) -> tuple[str, str | None]:
         return digest, None
     reference = parse_reference(image)
     if reference.digest is not None:
-        return reference.digest, reference.repository.name
+        return reference.digest, reference.repository
     with (
         tempfile.TemporaryDirectory() as locks,
         RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
     ):
-        return registry.manifests.get(reference).digest, reference.repository.name
+        return registry.manifests.get(reference).digest, reference.repository

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +19,9 @@ from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import Build, BuildPage, Image, LogLine, LogPage, RecipePage, TrustOffer
 from builder.errors import Problem
 from builder.signing.loopback import is_loopback
+
+if TYPE_CHECKING:
+    from builder.registry.reference import Repository
 
 _MAX_ANSWER = 64 * 1024 * 1024
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -71,10 +74,12 @@ class Client:
         """Ask for a recipe's lock."""
         return self._json(Build, "POST", "/v1/locks", json={"recipe": recipe})
 
-    def submit_rebuild(self, digest: str, repository: str | None = None, *, offline: bool) -> Build:
+    def submit_rebuild(self, digest: str, repository: Repository | None = None, *, offline: bool) -> Build:
         """Ask for a released image to be rebuilt and compared. `repository` is for one that another installation
         released."""
-        asked: dict[str, Any] = {"offline": offline} | ({"repository": repository} if repository else {})
+        asked: dict[str, Any] = {"offline": offline}
+        if repository is not None:
+            asked |= {"repository": repository.name, "registry": repository.registry}
         return self._json(Build, "POST", f"/v1/images/{_part(digest)}/rebuilds", json=asked)
 
     def lock(self, build_id: str) -> bytes:

@@ -19,6 +19,21 @@ class ImageUnknown(Rejected):
     status = 404
 
 
+class ImageElsewhere(Rejected):
+    slug = "image-elsewhere"
+    title = "The image is in another registry than this service's"
+
+
+def refuse_elsewhere(services: Services, registry: str | None) -> None:
+    """Raises ImageElsewhere if the image that is meant is not in this service's registry."""
+    own = services.settings.registry
+    if registry not in (None, own):
+        raise ImageElsewhere(
+            f"registry: this service rebuilds what is in {own}, not in {registry}",
+            hint="ask the service of that registry, or copy the image here with all its referrers",
+        )
+
+
 def submit_rebuild(services: Services, digest: str, repository: str | None, *, requester: str, offline: bool) -> Build:
     """A new build that rebuilds and compares.
 

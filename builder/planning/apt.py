@@ -341,7 +341,7 @@ def _stated_in(index: Path, wanted: frozenset[str]) -> Iterator[LockedPackage]:
         for line in chain(lines, ["\n"]):
             if line != "\n":
                 name, colon, value = line.partition(": ")
-                if colon and line[0] != " ":
+                if colon:
                     stanza[name] = value.strip()
                 continue
             if stanza.get("SHA256") in wanted:

@@ -109,6 +109,12 @@ class TestAsking:
         told = problem(client.post(PATH, json={"repository": "golden/web"}), 422, "not-rebuildable")
         assert "GOLDSMITH_SIGNER_IDENTITY" in (told.hint or "")
 
+    def test_for_an_image_in_another_registry_is_refused(self, client: TestClient, store: Database) -> None:
+        release(store)
+        told = problem(client.post(PATH, json={"registry": "elsewhere.example"}), 422, "image-elsewhere")
+        assert "registry.example:5000" in told.detail
+        ask(client, {"registry": "registry.example:5000"})
+
     @pytest.mark.parametrize("name", ["latest", "sha256:" + "a" * 63, "sha256:" + "A" * 64, "sha512:" + "a" * 128])
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_for_what_is_no_digest_is_told(self, client: TestClient, name: str, method: str) -> None:
