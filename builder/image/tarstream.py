@@ -60,6 +60,8 @@ class ChunkStream:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return b""
+            if 0 < len(chunk) <= size:
+                return chunk
             self._rest = memoryview(chunk)
         taken, self._rest = self._rest[:size], self._rest[size:]
         return bytes(taken)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, pipeline
+from scripts.benchmarks import build, canonical, compare, pipeline
 
-_BENCHMARKS = {"build": build, "canonical": canonical, "pipeline": pipeline}
+_BENCHMARKS = {"build": build, "canonical": canonical, "compare": compare, "pipeline": pipeline}
 
 
 def main() -> int:
