@@ -46,6 +46,11 @@ class InventoryMissing(Rejected):
     status = 404
 
 
+class ConfigMismatch(Rejected):
+    slug = "config-mismatch"
+    title = "The config that was given is not the image's"
+
+
 @dataclass(frozen=True)
 class Bundles:
     """Bundles as they were found; `unreadable` says why others could not even be read."""
@@ -146,8 +151,19 @@ class _FromApi:
                 raise InventoryMissing(f"{client.url} gave {digest_of(content)} where the provenance names {digest}")
         destination.write_bytes(content)
 
-    def config(self) -> None:
-        return None
+    def config(self) -> bytes | None:
+        from builder.client.errors import ApiProblem
+        from builder.image.digests import digest_of
+        from builder.image.documents import parse_manifest
+
+        with self.invocation.client() as client:
+            try:
+                manifest, config = client.manifest(self.digest), client.config(self.digest)
+            except ApiProblem:
+                return None  # the server's registry is away, or it knows no such question
+            if digest_of(manifest) != self.digest or digest_of(config) != parse_manifest(manifest).config.digest:
+                raise ConfigMismatch(f"{client.url} gave a manifest or config that is not the one of {self.digest}")
+        return config
 
     def layout(self, directory: Path) -> None:
         del directory

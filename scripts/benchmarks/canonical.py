@@ -5,7 +5,7 @@ The pass is what a build does with an exported container: canonicalise, write th
   SHA-256       alone, over the stream (the pass takes it three times: of contents, layer and compressed layer)
   tarfile       Python's, alone: iterate and read
   ISA-L         the compressor alone, at level 2, in one thread
-  layer writer  ours alone, with a thread for each CPU: compressor, both digests, the file synced
+  layer writer  ours alone, with a thread for each CPU: compressor and both digests
 
 read the same synthetic image of 1 GB from a file, in turns, each in a process of its own; the median of three counts.
 Two more images tell what memory depends on: one of 1 GB in twice the files, and one of 4 GB in as many. The images are

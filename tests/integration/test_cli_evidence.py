@@ -14,6 +14,7 @@ import pytest
 
 from builder.cli.evidence import INVENTORY_TYPE
 from builder.cli.main import main
+from builder.client.api import Client
 from builder.forensics.report import Report
 from builder.image.digests import digest_of, hex_of
 from builder.recipes.reading import recipe_digest
@@ -60,6 +61,7 @@ def golden(publisher: Publisher) -> Golden:
 def api(golden: Golden, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An API that has released the golden image and says whom it signs as."""
     settings = {
+        "registry": golden.repository.registry,
         "sigstore_trust_config": sandbox.client_trust_config,
         "signer_identity": sandbox.identity,
         "signer_issuer": sandbox.issuer,
@@ -69,7 +71,7 @@ def api(golden: Golden, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFacto
         worker = running.worker(running.newest("web"))
         worker.attach(Kind.PROVENANCE, BUNDLE, sandbox.signer().sign(golden.statement()).bundle)
         worker.attach(Kind.INVENTORY, INVENTORY_TYPE, golden.inventory)
-        worker.release(golden.image.digest)
+        worker.release(golden.image.digest, repository=golden.repository)
         yield running
 
 
@@ -373,8 +375,16 @@ def test_a_digest_alone_compares_with_what_the_api_has(
 ) -> None:
     assert main(["compare", golden.image.digest, container, *golden.trust()]) == 0
     out = capsys.readouterr().out
-    assert "expected changes only, but not everything was looked at" in out
-    assert "the image's config was not at hand" in out
+    assert "expected changes only" in out
+    assert "not everything was looked at" not in out
+
+
+def test_a_config_of_the_api_that_is_not_the_images_is_refused_by_a_client_of_a_server_made_up_to_lie(
+    golden: Golden, asked: Api, container: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "config", lambda *_: b'{"config": {"User": "root"}}')
+    assert main(["compare", golden.image.digest, container, *golden.trust()]) == 1
+    assert f"not the one of {golden.image.digest}" in capsys.readouterr().err
 
 
 def test_an_inventory_of_the_api_that_is_not_the_signed_one_is_not_used(
