@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     comparison_rules: Path | None = Field(
         default=None, description="A YAML file with rules of judgement that come before the shipped ones."
     )
+    comparison_bytes: int = Field(
+        default=4 * 1024 * _MIB, ge=4096, description="Limit of an upload to compare, as it is sent."
+    )
 
     # The service itself
     builder_id: str = Field(

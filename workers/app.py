@@ -11,7 +11,7 @@ from kombu import Queue
 
 from builder.settings import load_settings
 
-QUEUES = ("build", "resolve", "scan", "release", "rebuild")
+QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare")
 
 
 def make_app() -> Celery:

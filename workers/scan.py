@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builder.pipeline.scan import ScanStage, look_ahead
 from builder.store.states import SCAN
+from workers import compare  # noqa: F401  (a scan worker takes that queue too)
 from workers.app import app
 from workers.running import run, services
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from builder import __version__
-from builder.api import builds, images, locks, problems, rebuilds, recipes, service
+from builder.api import builds, comparisons, images, locks, problems, rebuilds, recipes, service
 from builder.api.views import LogPage
 from builder.errors import Problem
 from builder.pipeline.services import Services
@@ -45,7 +45,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = database
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
-    for router in (builds.router, locks.router, images.router, rebuilds.router, recipes.router, service.router):
+    for router in (
+        builds.router,
+        locks.router,
+        images.router,
+        rebuilds.router,
+        comparisons.router,
+        recipes.router,
+        service.router,
+    ):
         app.include_router(router)
     _document_models(app)
     return app

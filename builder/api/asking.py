@@ -1,4 +1,4 @@
-"""What a request for a build, a lock or a rebuild says, checked: which recipe, which lock, which image."""
+"""What a request for a build, a lock, a rebuild or a comparison says, checked: recipe, lock, image."""
 
 from __future__ import annotations
 
@@ -78,6 +78,21 @@ class RebuildRequest(_Body):
     )
 
 
+class ImageSubject(_Body):
+    image: str = Field(
+        max_length=600,
+        description="An image in this service's registry: HOST/REPOSITORY@sha256:… or :TAG.",
+        examples=["registry.example:5000/golden/web:latest"],
+    )
+
+
+class ComparisonRequest(_Body):
+    """Which image to compare with which golden one."""
+
+    golden: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="The golden image, by its manifest's digest.")
+    subject: ImageSubject
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -149,6 +164,11 @@ def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
 def asked_rebuild(body: Body) -> RebuildRequest:
     """Nothing said is a plain rebuild. Raises RequestInvalid."""
     return _parsed(RebuildRequest, body.content) if body.content else RebuildRequest()
+
+
+def asked_comparison(body: Body) -> ComparisonRequest:
+    """Raises RequestInvalid."""
+    return _parsed(ComparisonRequest, body.content)
 
 
 def _parsed(model: type[_Model], content: bytes, *, hint: str | None = None) -> _Model:

@@ -87,7 +87,12 @@ def get_inventory(digest: Digest, _: Caller, database: Store) -> Response:
 def get_record(digest: Digest, _: Caller, database: Store) -> Response:
     with database.read() as session:
         record = session.scalars(
-            select(Record).where(Record.image_digest == digest).order_by(Record.number.desc()).limit(1)
+            # Comparisons are recorded too, under the image that they were made with.
+            select(Record)
+            .join(Release, Release.build_id == Record.build_id)
+            .where(Record.image_digest == digest)
+            .order_by(Record.number.desc())
+            .limit(1)
         ).one_or_none()
         if record is None:
             raise image_unknown(digest)

@@ -16,6 +16,7 @@ from builder.pipeline.rebuilding import refuse_elsewhere, submit_rebuild
 from builder.pipeline.services import Services
 from builder.store import journal
 from builder.store.schema import Build
+from builder.store.states import Purpose
 
 router = APIRouter(prefix="/v1/images", tags=["rebuilds"])
 
@@ -46,7 +47,8 @@ async def create_rebuild(request: Request, response: Response, digest: Digest, r
 
 @router.get("/{digest}/rebuilds", summary="The rebuilds of an image, newest first", responses=documented(401, 422, 503))
 def list_rebuilds(request: Request, digest: Digest, _: Caller, database: Store) -> BuildPage:
-    query = select(Build).where(Build.subject == digest).order_by(Build.id.desc()).limit(_MOST)
+    of_image = select(Build).where(Build.subject == digest, Build.purpose == Purpose.REBUILD)
+    query = of_image.order_by(Build.id.desc()).limit(_MOST)
     registry = request.app.state.settings.registry
     with database.read() as session:
         found = list(session.scalars(query))

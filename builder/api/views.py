@@ -9,7 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from builder.errors import Problem
-from builder.pipeline.evidence import BuildEvidence, RebuildEvidence, ReleaseEvidence, ScanEvidence
+from builder.forensics.report import Told
+from builder.pipeline.evidence import (
+    BuildEvidence,
+    ComparedSubject,
+    ComparisonEvidence,
+    RebuildEvidence,
+    ReleaseEvidence,
+    ScanEvidence,
+)
 from builder.pipeline.reproduction import outcome
 from builder.store.schema import Build, LogLine, Release, Step
 from builder.store.states import Purpose
@@ -91,14 +99,67 @@ class RebuildView(View):
     attestation: AttestationView | None
 
 
+class TotalsView(View):
+    """Of all findings. What was expected is counted apart and weighs nothing."""
+
+    findings: int
+    configuration: int
+    expected: int
+    expected_configuration: int
+    by_severity: dict[str, int] = Field(examples=[{"critical": 1, "high": 0, "medium": 0, "low": 2, "info": 0}])
+    by_kind: dict[str, int] = Field(examples=[{"added": 1, "content": 2}])
+
+
+class OutcomeView(View):
+    """What a comparison came to."""
+
+    verdict: Told
+    complete: bool = Field(description="Whether everything of the subject was looked at.")
+    name: str = Field(description="What the report calls the subject.")
+    totals: TotalsView
+    inventory_digest: str = Field(description="Of the golden inventory, as it was signed.")
+    report_digest: str
+    record: int = Field(description="The number of its record in the ledger.")
+
+
+class ComparedSubjectView(View):
+    kind: str = Field(examples=["archive"], description="image, inventory or archive")
+    digest: str
+    name: str | None
+    size: int | None = Field(description="Of an upload.")
+
+
+class ComparisonView(View):
+    id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"], description="It is a build's, too.")
+    state: str = Field(examples=["compared"], description="queued, comparing, compared, failed or cancelled")
+    golden: str = Field(examples=["sha256:" + "5c" * 32])
+    recipe: str = Field(examples=["web"])
+    subject: ComparedSubjectView
+    requester: str
+    created_at: datetime
+    finished_at: datetime | None
+    steps: list[StepView]
+    outcome: OutcomeView | None = Field(description="Once it is compared.")
+    problem: Problem | None = Field(description="Why it could not be compared.")
+    links: dict[str, str]
+
+
+class ComparisonPage(View):
+    comparisons: list[ComparisonView]
+    next: str | None = Field(description="The path of the next page, or null on the last.")
+
+
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
-    purpose: Purpose = Field(description="release: an image; lock: its lock alone; rebuild: proof that it reproduces.")
+    purpose: Purpose = Field(
+        description="release: an image; lock: its lock alone; rebuild: proof that it reproduces; "
+        "compare: something held against it."
+    )
     state: str = Field(examples=["released"])
     recipe: str = Field(examples=["web"])
     recipe_digest: str
     locked: bool = Field(description="The request brought a lock; nothing was resolved.")
-    subject: str | None = Field(description="The image that a rebuild is about.")
+    subject: str | None = Field(description="The image that a rebuild or comparison is about.")
     unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
     requester: str
     attempt: int
@@ -109,6 +170,7 @@ class BuildView(View):
     steps: list[StepView]
     result: ResultView
     rebuild: RebuildView | None = Field(description="Of a rebuild: how it compares.")
+    comparison: OutcomeView | None = Field(description="Of a comparison: what it came to.")
     problem: Problem | None = Field(description="Why the build ended without what it was for.")
 
 
@@ -191,6 +253,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         steps=[step_view(step) for step in steps],
         result=result_view(build.evidence, registry),
         rebuild=rebuild_view(build.evidence),
+        comparison=outcome_view(build.evidence),
         problem=Problem.model_validate(build.problem) if build.problem else None,
     )
 
@@ -244,6 +307,42 @@ def rebuild_view(evidence: dict[str, Any]) -> RebuildView | None:
         offline=found.offline,
         materials_from=found.sources,
         attestation=AttestationView.model_validate(found.attestation.model_dump()) if found.attestation else None,
+    )
+
+
+def comparison_view(build: Build, steps: list[Step]) -> ComparisonView:
+    assert build.subject is not None, "every comparison has a golden image"
+    subject = ComparedSubject.model_validate(build.options["subject"])
+    path = f"/v1/comparisons/{build.id}"
+    return ComparisonView(
+        id=build.id,
+        state=build.state,
+        golden=build.subject,
+        recipe=build.recipe_name,
+        subject=ComparedSubjectView(kind=subject.kind, digest=subject.digest, name=subject.name, size=subject.size),
+        requester=build.requester,
+        created_at=instant(build.created_at),
+        finished_at=moment(build.finished_at),
+        steps=[step_view(step) for step in steps],
+        outcome=outcome_view(build.evidence),
+        problem=Problem.model_validate(build.problem) if build.problem else None,
+        links={"build": f"/v1/builds/{build.id}", "report": f"{path}/report"},
+    )
+
+
+def outcome_view(evidence: dict[str, Any]) -> OutcomeView | None:
+    if "comparison" not in evidence:
+        return None
+    found = ComparisonEvidence.model_validate(evidence["comparison"])
+    totals = found.totals
+    return OutcomeView(
+        verdict=found.verdict,
+        complete=found.complete,
+        name=found.name,
+        totals=TotalsView.model_validate(totals.model_dump()),
+        inventory_digest=found.inventory_digest,
+        report_digest=found.report_digest,
+        record=found.record,
     )
 
 

@@ -235,5 +235,7 @@ def _end(build: Build) -> str:
         return build.result.reference or ""
     if build.rebuild is not None:
         return build.rebuild.outcome
+    if build.comparison is not None:
+        return f"{build.comparison.name}: {build.comparison.verdict}"
     running = [step.name for step in build.steps if step.state == "running"]
     return ", ".join(running)

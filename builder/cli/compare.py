@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -87,6 +87,9 @@ def compare(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there; the terminal gets text.")
     ] = None,
     sign: Annotated[bool, typer.Option("--sign", help="Sign the report as an attestation, beside it.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Let the service compare: an image it has, or a file that is sent to it.")
+    ] = False,
     docker_config: DockerConfigOption = None,
     engine: EngineOption = "unix:///var/run/docker.sock",
     json: Json = False,
@@ -95,7 +98,8 @@ def compare(
 
     SUBJECT is a container, or container:, image:, layout:, tar:, dir: or inventory: and a name. The signed provenance
     of the golden image is verified first. It names the inventory, and every path of the subject is compared with that,
-    byte for byte. With --bundle and --inventory nobody is asked: neither server nor registry.
+    byte for byte. With --bundle and --inventory nobody is asked: neither server nor registry. With --remote the
+    service compares and keeps the report: an image of its registry, or an inventory or tar file that is sent to it.
     """
     from builder.cli.comparing import compare_with, keep, verified_golden
     from builder.cli.subjects import subject_of
@@ -103,13 +107,21 @@ def compare(
     from builder.forensics.keeping import prepare
     from builder.settings import load_settings
 
-    golden_name, subject_name = _ordered(named, offline=bool(bundle))
+    golden_name, subject_name = _ordered(named, offline=bool(bundle) and not remote)
     if sign and output is None and evidence_directory is None:
         raise typer.BadParameter("it is written beside the report: give --output or --evidence", param_hint="--sign")
     if output is not None:
         refuse_unwritable(output)
     if evidence_directory is not None:
         prepare(evidence_directory)
+    if remote:
+        _refuse_with_remote(
+            offline=bool(bundle or inventory or manifest or image_config), fast=fast, rules=rules is not None,
+            evidence=evidence_directory is not None, sign=sign,
+            trust=(trusted_root, identity, issuer) != (None, None, None),
+        )  # fmt: skip
+        report = _remotely(invocation_of(context), golden_name or "", subject_name)
+        _finish(report, None, Format.JSON if json else form or Format.TEXT, output, sign=False)
     own_rules = rules or load_settings().comparison_rules
     invocation = invocation_of(context)
     with (
@@ -120,8 +132,30 @@ def compare(
         with subject_of(subject_name, engine_url=engine, fast=fast, docker_config=docker_config) as subject:
             comparison = compare_with(found, golden, subject, own_rules, Path(directory))
             kept = keep(evidence_directory, comparison, subject, found) if evidence_directory else None
-    _tell(comparison.report, kept, Format.JSON if json else form or Format.TEXT, output, sign=sign)
-    raise typer.Exit(_EXIT_CODES.get(str(comparison.report.verdict), exits.DONE))
+    _finish(comparison.report, kept, Format.JSON if json else form or Format.TEXT, output, sign=sign)
+
+
+def _finish(report: Report, kept: Kept | None, form: Format, output: Path | None, *, sign: bool) -> NoReturn:
+    _tell(report, kept, form, output, sign=sign)
+    raise typer.Exit(_EXIT_CODES.get(str(report.verdict), exits.DONE))
+
+
+def _refuse_with_remote(**given: bool) -> None:
+    """What only whoever compares can do."""
+    options = {"offline": "--bundle and the like", "trust": "--trusted-root, --identity and --issuer"}
+    for name, is_given in given.items():
+        if is_given:
+            raise typer.BadParameter(
+                f"the service compares by its own settings: leave {options.get(name, f'--{name}')} out",
+                param_hint="--remote",
+            )
+
+
+def _remotely(invocation: Invocation, golden: str, subject: str) -> Report:
+    from builder.cli.remote import compare_remotely
+
+    with invocation.client() as client:
+        return compare_remotely(client, golden, subject)
 
 
 def _tell(report: Report, kept: Kept | None, form: Format, output: Path | None, *, sign: bool) -> None:
@@ -152,19 +186,9 @@ def _tell(report: Report, kept: Kept | None, form: Format, output: Path | None, 
 
 
 def _rendered(report: Report, form: Format) -> str:
-    if form is Format.SARIF:
-        from builder.forensics.sarif import sarif_text
+    from builder.forensics.forms import Form, rendered
 
-        return sarif_text(report)
-    if form is Format.MARKDOWN:
-        from builder.forensics.markdown import markdown_text
-
-        return markdown_text(report)
-    if form is Format.HTML:
-        from builder.forensics.page import page_text
-
-        return page_text(report)
-    return report.json_text()
+    return rendered(report, Form(form))
 
 
 def _ordered(named: list[str], *, offline: bool) -> tuple[str | None, str]:

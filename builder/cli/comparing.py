@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
-
-from pydantic import BaseModel, ValidationError
 
 from builder.cli.evidence import Evidence
 from builder.cli.trusting import Trusted
 from builder.cli.verifying import Verification, verify_image
-from builder.errors import GoldsmithError, Rejected
+from builder.errors import GoldsmithError
 from builder.forensics.comparison import Comparison, GoldenImage, compare_subject
-from builder.forensics.configuration import GoldenConfiguration, Runtime
+from builder.forensics.golden import NotCompared, golden_configuration, signed_inventory
 from builder.forensics.keeping import Kept, keep_evidence
 from builder.forensics.report import Check, VerifiedBy
 from builder.forensics.rules import load_rules
 from builder.forensics.subjects.image import ImageSubject
 from builder.forensics.subjects.subject import Subject, SubjectKind
 from builder.image.digests import digest_of, digest_of_file
-from builder.image.documents import parse_config
-
-
-class NotCompared(Rejected):
-    slug = "not-compared"
-    title = "The subject could not be compared"
-
-
-class _Spec(BaseModel):
-    runtime: Runtime = Runtime()
-
-
-class _SignedRecipe(BaseModel):
-    """The part of a recipe that a comparison needs; the rest of it may be of a later version."""
-
-    spec: _Spec = _Spec()
 
 
 def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:
@@ -44,13 +25,15 @@ def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:
     if not verification.passed:
         failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
         raise NotCompared(f"the provenance of {evidence.image} does not verify: {failed}")
+    provenance = verification.provenance
+    assert provenance is not None, "only what verified is compared with"
     config = evidence.config()
     unproven = () if config else ("whether its configuration is that of the image: the image's config was not at hand",)
     return GoldenImage(
         image=evidence.image,
         digest=evidence.digest,
-        inventory_digest=_inventory_digest(verification),
-        configuration=_configuration(verification, config),
+        inventory_digest=signed_inventory(provenance, evidence.digest),
+        configuration=golden_configuration(provenance, config, evidence.digest),
         configuration_digest=digest_of(config) if config else None,
         verified=_verified_by(verification),
         unproven=unproven,
@@ -92,19 +75,6 @@ def keep(directory: Path, comparison: Comparison, subject: Subject, evidence: Ev
         return keep_evidence(directory, findings, subject.contents, golden.contents)
 
 
-def _configuration(verification: Verification, config: bytes | None) -> GoldenConfiguration:
-    assert verification.provenance is not None, "only what verified is compared with"
-    recipe = verification.provenance.build_definition.external_parameters.get("recipe")
-    try:
-        signed = _SignedRecipe.model_validate(recipe)
-    except ValidationError as error:
-        raise NotCompared(f"the recipe in the provenance of {verification.image} cannot be read") from error
-    if config is None:
-        return GoldenConfiguration(signed.spec.runtime)
-    parse_config(config)  # is one
-    return GoldenConfiguration(signed.spec.runtime, json.loads(config), (digest_of(config), verification.digest))
-
-
 def _verified_by(verification: Verification) -> VerifiedBy:
     signed, trust = verification.statement, verification.trust
     assert signed is not None, "only what verified is compared with"
@@ -118,12 +88,3 @@ def _verified_by(verification: Verification) -> VerifiedBy:
         integrated_time=signed.integrated_time,
         checks=tuple(Check(name=one.name, detail=one.detail) for one in verification.checks),
     )
-
-
-def _inventory_digest(verification: Verification) -> str:
-    """The digest of the inventory, from what was signed."""
-    assert verification.provenance is not None, "only what verified is compared with"
-    for made in verification.provenance.run_details.byproducts:
-        if made.name == "inventory" and made.digest and "sha256" in made.digest:
-            return f"sha256:{made.digest['sha256']}"
-    raise NotCompared(f"the provenance of {verification.image} names no inventory")

@@ -16,6 +16,7 @@ _STYLES = {
     "released": "green",
     "locked": "green",
     "reproduced": "green",
+    "compared": "green",
     "done": "green",
     "failed": "red",
     "lost": "red",

@@ -7,7 +7,7 @@ from rich.text import Text
 from builder.cli.evidence import digest_alone
 from builder.cli.output import complain, counted, print_fields, say, seconds_text, size_text, state_text, styled
 from builder.cli.problems import problem_lines
-from builder.client.models import Attestation, Build, Rebuild, Result
+from builder.client.models import Attestation, Build, Outcome, Rebuild, Result
 
 _SHOWN_DIFFERENCES = 50
 _SEVERITIES = ("critical", "high", "medium", "low", "unknown")
@@ -16,7 +16,7 @@ _SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 def print_outcome(build: Build) -> None:
     """For whoever followed it: the image and what to do with it, or why there is none."""
     if not build.released:
-        _print_failure(build)
+        print_failure(build)
         return
     say()
     print_fields([("released", styled(build.result.reference or "", "bold green")), *_facts(build)])
@@ -29,7 +29,7 @@ def print_rebuilt(build: Build, image: str) -> None:
     from builder.registry.reference import parse_reference
 
     if not build.succeeded or build.rebuild is None:
-        _print_failure(build)
+        print_failure(build)
         return
     say()
     print_fields([("reproduced", styled(build.rebuild.outcome, "bold green")), *_rebuild_facts(build.rebuild)])
@@ -40,7 +40,8 @@ def print_rebuilt(build: Build, image: str) -> None:
         print_fields([("verify", f"goldsmith verify {reference} --rebuilder {attestation.identity}")])
 
 
-def _print_failure(build: Build) -> None:
+def print_failure(build: Build) -> None:
+    """Why it ended without what it was for, and where more is told."""
     complain("")
     if build.problem is None:
         complain(f"The build {build.id} is {build.state}", "bold red")
@@ -70,6 +71,7 @@ def print_build(build: Build) -> None:
             *_facts(build),
             ("rebuilt", build.rebuild.outcome if build.rebuild else None),
             *(_rebuild_facts(build.rebuild) if build.rebuild else ()),
+            *(_comparison_facts(build.comparison) if build.comparison else ()),
         ]
     )
     if build.steps:
@@ -108,6 +110,15 @@ def _rebuild_facts(rebuild: Rebuild) -> list[tuple[str, str | Text | None]]:
         ("materials", ", ".join(sources) or None),
         ("attested by", _identity(attestation) if attestation else None),
         ("referrer", attestation.referrer if attestation else None),
+    ]
+
+
+def _comparison_facts(outcome: Outcome) -> list[tuple[str, str | Text | None]]:
+    partly = "" if outcome.complete else ", not all of it looked at"
+    return [
+        ("compared", f"{outcome.name}: {outcome.verdict}{partly}"),
+        ("drift", f"{counted(outcome.totals.findings, 'path')}, {outcome.totals.configuration} in the configuration"),
+        ("report", outcome.report_digest),
     ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -16,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from builder import __version__
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
 from builder.client.events import Ended, Event, meaning, read_events
-from builder.client.models import Build, BuildPage, Image, LogLine, LogPage, RecipePage, TrustOffer
+from builder.client.models import Build, BuildPage, Comparison, Image, LogLine, LogPage, RecipePage, TrustOffer
 from builder.errors import Problem
 from builder.signing.loopback import is_loopback
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from builder.registry.reference import Repository
 
 _MAX_ANSWER = 64 * 1024 * 1024
+_MAX_NAME = 200
+_CHUNK = 1024 * 1024
+_UPLOAD_SECONDS = 600.0
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # The server speaks at least every 15 seconds, if only to say that it is there.
 _SILENCE_SECONDS = 45.0
@@ -81,6 +87,30 @@ class Client:
         if repository is not None:
             asked |= {"repository": repository.name, "registry": repository.registry}
         return self._json(Build, "POST", f"/v1/images/{_part(digest)}/rebuilds", json=asked)
+
+    def submit_comparison(self, golden: str, image: str) -> Comparison:
+        """Ask for an image of the service's registry to be compared with a golden one."""
+        asked = {"golden": golden, "subject": {"image": image}}
+        return self._json(Comparison, "POST", "/v1/comparisons", json=asked)
+
+    def upload_comparison(self, golden: str, file: Path, media_type: str, name: str) -> Comparison:
+        """Send an inventory or a tar archive to be compared with a golden image. It is streamed. Raises OSError."""
+        with file.open("rb") as stream:
+            headers = {"Content-Type": media_type, "Content-Length": str(os.fstat(stream.fileno()).st_size)}
+            return self._json(
+                Comparison,
+                "POST",
+                "/v1/comparisons",
+                params={"golden": golden, "name": name[:_MAX_NAME]},
+                headers=headers,
+                content=iter(partial(stream.read, _CHUNK), b""),
+                # The service answers when its registry has it.
+                timeout=httpx.Timeout(self._patience, read=_UPLOAD_SECONDS),
+            )
+
+    def comparison_report(self, comparison_id: str) -> bytes:
+        """The report of a comparison that was made, as JSON."""
+        return self._content(f"/v1/comparisons/{_part(comparison_id)}/report")
 
     def lock(self, build_id: str) -> bytes:
         """The lock that a build made or used, as JSON."""

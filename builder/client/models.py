@@ -86,6 +86,31 @@ class Rebuild(Answer):
     attestation: Attestation | None = None
 
 
+class Totals(Answer):
+    findings: int
+    configuration: int = 0
+    expected: int = 0
+    by_severity: dict[str, int] = {}
+
+
+class Outcome(Answer):
+    """What a comparison came to; `name` is what its report calls the subject."""
+
+    verdict: str
+    complete: bool
+    name: str
+    totals: Totals
+    report_digest: str
+
+
+class Comparison(Answer):
+    """A comparison as it was taken in. It is a build, too, and followed as one."""
+
+    id: str
+    state: str
+    golden: str
+
+
 class Build(Answer):
     id: str
     purpose: str = "release"
@@ -104,6 +129,7 @@ class Build(Answer):
     steps: tuple[Step, ...] = ()
     result: Result = Result()
     rebuild: Rebuild | None = None
+    comparison: Outcome | None = None
     problem: Problem | None = None
 
     @property
@@ -113,7 +139,7 @@ class Build(Answer):
     @property
     def succeeded(self) -> bool:
         """It ended as its purpose wants it."""
-        return self.state in ("released", "locked", "reproduced")
+        return self.state in ("released", "locked", "reproduced", "compared")
 
     @property
     def ended(self) -> bool:

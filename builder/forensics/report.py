@@ -21,6 +21,7 @@ from builder.forensics.findings import ConfigurationFinding, Finding, Kind, Outc
 from builder.image.entry import Entry
 
 FORMAT: Final = "goldsmith-comparison/v1"
+MEDIA_TYPE: Final = "application/vnd.goldsmith.comparison.v1+json"
 PREDICATE_TYPE: Final = "urn:goldsmith:comparison:v1"
 _MOST_LISTED = 10_000
 

@@ -1,1 +1,1 @@
-"""The ledger: one canonical record for each release, only ever appended."""
+"""The ledger: one canonical record for each release and comparison, only ever appended."""

@@ -1,4 +1,4 @@
-"""A release's record: everything an auditor asks later, as one canonical JSON document (RFC 8785)."""
+"""Records, each one canonical JSON document (RFC 8785), and a release's: everything an auditor asks later."""
 
 from __future__ import annotations
 
@@ -30,15 +30,24 @@ class RecordedStep(BaseModel):
     summary: str
 
 
-class ReleaseRecord(BaseModel):
-    """`recipe` is the whole recipe; `build`, `scan` and `release` are the evidence of the three stages; `bundles` name
-    each published attestation by predicate type and digest."""
+class LedgerRecord(BaseModel):
+    """What every record says of itself: its format, the build it is of, and the image it is about."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    format: str = FORMAT
+    format: str
     build_id: str
     image_digest: str
+
+    def canonical(self) -> bytes:
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
+
+
+class ReleaseRecord(LedgerRecord):
+    """`recipe` is the whole recipe; `build`, `scan` and `release` are the evidence of the three stages; `bundles` name
+    each published attestation by predicate type and digest."""
+
+    format: str = FORMAT
     requester: str
     requested: float
     recipe: dict[str, Any]
@@ -50,11 +59,8 @@ class ReleaseRecord(BaseModel):
     release: dict[str, Any]
     bundles: dict[str, str]
 
-    def canonical(self) -> bytes:
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True))
 
-
-def append(session: Session, record: ReleaseRecord) -> int:
+def append(session: Session, record: LedgerRecord) -> int:
     """Append a record and answer its number. A build is recorded once: a second time breaks a unique constraint."""
     body = record.canonical()
     row = Record(

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from builder.engine.trial import TestResult
+from builder.forensics.report import Told, Totals
+from builder.forensics.subjects.subject import SubjectKind
 from builder.image.layer import Compression
 from builder.planning.lock import Lock
 from builder.policy.gate import Verdict
@@ -123,6 +125,30 @@ class RebuildEvidence(_Evidence):
         """The same bytes, or the same content where a newer library compresses it otherwise."""
         matched = self.matched
         return matched.inventory and (matched.manifest or (matched.config and matched.diff_ids))
+
+
+class ComparedSubject(_Evidence):
+    """What was asked to be compared: an image of this service's registry, or what was uploaded and has this digest.
+
+    `name` is an image's reference, or what the uploader called it. `size` is in bytes, of an upload.
+    """
+
+    kind: SubjectKind
+    digest: str
+    name: str | None = None
+    size: int | None = None
+
+
+class ComparisonEvidence(_Evidence):
+    """What a comparison came to. `name` is the subject's in the report, `record` the number of the ledger's record."""
+
+    verdict: Told
+    complete: bool
+    name: str
+    totals: Totals
+    inventory_digest: str
+    report_digest: str
+    record: int
 
 
 class Unchanged(_Evidence):

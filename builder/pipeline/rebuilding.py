@@ -29,7 +29,7 @@ def refuse_elsewhere(services: Services, registry: str | None) -> None:
     own = services.settings.registry
     if registry not in (None, own):
         raise ImageElsewhere(
-            f"registry: this service rebuilds what is in {own}, not in {registry}",
+            f"registry: this service works on what is in {own}, not in {registry}",
             hint="ask the service of that registry, or copy the image here with all its referrers",
         )
 

@@ -52,6 +52,10 @@ class Services:
         return self._directory("spool")
 
     @property
+    def uploads(self) -> Path:
+        return self._directory("uploads")
+
+    @property
     def archive_directory(self) -> Path:
         return self._directory("apt")
 

@@ -49,7 +49,7 @@ def signed_record(services: Services, registry: RegistryClient, repository: Repo
 
     Raises VerificationFailed, NotRebuildable, and what the registry client raises.
     """
-    newest, bundle = _verified(services, registry, repository, digest)
+    newest, bundle = verified_provenance(services, registry, repository, digest)
     try:
         provenance = Provenance.model_validate(newest.statement.predicate)
     except ValidationError as error:
@@ -80,9 +80,13 @@ def signed_record(services: Services, registry: RegistryClient, repository: Repo
     )
 
 
-def _verified(
+def verified_provenance(
     services: Services, registry: RegistryClient, repository: Repository, digest: str
 ) -> tuple[VerifiedStatement, bytes]:
+    """The newest provenance beside an image that the settings' signer made, and its bundle.
+
+    Raises VerificationFailed, NotRebuildable if nobody has said who that is, and what the registry client raises.
+    """
     settings = services.settings
     if settings.signer_identity is None or settings.signer_issuer is None:
         raise NotRebuildable(

@@ -13,7 +13,7 @@ from builder.errors import GoldsmithError
 from builder.pipeline.services import Services
 from builder.store import builds, releases
 from builder.store.builds import BuildUnknown
-from builder.store.states import FINAL, State
+from builder.store.states import FINAL, Purpose, State
 
 log = logging.getLogger("goldsmith")
 
@@ -25,11 +25,21 @@ def take_back(services: Services, build_id: str) -> None:
     """
     with services.database.read() as session:
         build = builds.get(session, build_id)
-        name, digest = build.staging_repository, build.image_digest
+        name, digest, purpose = build.staging_repository, build.image_digest, Purpose(build.purpose)
         shared = builds.others_stage(session, build)
         released = digest is not None and name is not None and releases.is_released(session, name, digest)
     if name is None or digest is None:
         return
+    if purpose is Purpose.COMPARE:
+        if not shared:
+            services.registry.blobs.delete(services.staging(name), digest)
+    else:
+        _take_back_image(services, name, digest, shared=shared, released=released)
+    with services.database.write() as session:
+        builds.get(session, build_id).staging_repository = None
+
+
+def _take_back_image(services: Services, name: str, digest: str, *, shared: bool, released: bool) -> None:
     if not shared and not released:
         target = services.released(name)
         services.registry.referrers.remove(target, digest)
@@ -38,8 +48,6 @@ def take_back(services: Services, build_id: str) -> None:
         staged = services.staging(name)
         services.registry.referrers.remove(staged, digest)
         services.registry.manifests.delete(staged.at(digest))
-    with services.database.write() as session:
-        builds.get(session, build_id).staging_repository = None
 
 
 @contextmanager

@@ -90,6 +90,14 @@ class Blobs:
             destination.unlink(missing_ok=True)
             raise
 
+    def delete(self, repository: Repository, digest: str) -> bool:
+        """Take a blob out of a repository. False if it was not there. Raises AnswerUnexpected if none can be."""
+        path = f"{repository.name}/blobs/{digest}"
+        response, _ = self._session.fetch("DELETE", repository, path, accept=(202, 404, 405), push=True)
+        if response.status_code == 405:
+            raise AnswerUnexpected(f"{repository} does not delete blobs", hint="allow deletion in the registry")
+        return response.status_code == 202
+
     def _verified(self, repository: Repository, descriptor: Descriptor) -> Iterator[bytes]:
         digest, size = hashlib.sha256(), 0
         deadline = time.monotonic() + self._session.access.transfer_seconds

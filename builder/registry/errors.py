@@ -38,6 +38,11 @@ class BlobUnknown(Rejected):
     status = 404
 
 
+class ImageTooLarge(Rejected):
+    slug = "image-too-large"
+    title = "The image is larger than is fetched"
+
+
 class DigestMismatch(Broken):
     slug = "digest-mismatch"
     title = "The registry gave other content than its digest says"

@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.image.documents import INDEX_TYPES, Descriptor, Manifest, parse_index, parse_manifest
 from builder.image.layout import Image, blob_path, mark_layout, read_layout
 from builder.registry.blobs import Blobs
-from builder.registry.errors import ManifestUnknown
+from builder.registry.errors import ImageTooLarge, ManifestUnknown
 from builder.registry.manifests import FetchedManifest, Manifests
 from builder.registry.reference import Reference, Repository
 
@@ -50,12 +50,20 @@ class Images:
         self._manifests.put(target.at(digest), found.data)
         return found.descriptor()
 
-    def pull(self, reference: Reference, directory: Path, *, architecture: str = "amd64") -> Image:
-        """Pull an image into a new OCI layout, every blob verified. Of an index the image for linux/`architecture`."""
+    def pull(
+        self, reference: Reference, directory: Path, *, architecture: str = "amd64", limit: int | None = None
+    ) -> Image:
+        """Pull an image into a new OCI layout, every blob verified. Of an index the image for linux/`architecture`.
+
+        Raises ImageTooLarge before a blob of an image of more than `limit` bytes, as they are stored, is asked for.
+        """
         found = self._manifests.get(reference)
         if found.media_type in INDEX_TYPES:
             found = self._for_platform(found, architecture)
         manifest = parse_manifest(found.data)
+        size = sum(blob.size for blob in _contents(manifest))
+        if limit is not None and size > limit:
+            raise ImageTooLarge(f"{reference} has {size} bytes; {limit} are allowed")
         (directory / "blobs" / "sha256").mkdir(parents=True)
         for blob in _contents(manifest):
             self._blobs.pull(reference.repository, blob, blob_path(directory, blob.digest))

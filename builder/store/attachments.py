@@ -18,6 +18,7 @@ class Kind(StrEnum):
     CYCLONEDX = "sbom-cyclonedx"
     SPDX = "sbom-spdx"
     SCAN = "scan"
+    COMPARISON = "comparison"
 
 
 def put_blob(session: Session, content: bytes) -> str:

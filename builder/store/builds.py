@@ -69,8 +69,9 @@ class Claim:
 @dataclass(frozen=True)
 class Submission:
     """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "base" or
-    "release" (of a rebuild); `base_digest` is the digest of the recipe whose release it starts from; `lock` is JSON;
-    `subject` is the digest of the image that a rebuild is about."""
+    "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
+    `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is about; `staged` is the digest
+    of what was uploaded for it to `staging_repository`."""
 
     recipe_name: str
     recipe_digest: str
@@ -82,6 +83,8 @@ class Submission:
     lock: str | None = None
     subject: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    staged: str | None = None
+    staging_repository: str | None = None
 
 
 def new_build_id() -> str:
@@ -106,6 +109,8 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         lock=submission.lock,
         subject=submission.subject,
         options=submission.options,
+        image_digest=submission.staged,
+        staging_repository=submission.staging_repository,
         waits_for=waits_for,
         attempt=1,
         token=0,
@@ -224,13 +229,13 @@ def end(session: Session, build: Build, state: State, problem: Problem) -> None:
 def request_cancel(session: Session, build_id: str) -> Build:
     """Ask for an end. A build that no worker holds ends at once; a held one when its worker notices (seconds).
 
-    Raises AlreadyFinal, also for a release that is recorded: that can be finished, and nothing else.
+    Raises AlreadyFinal, also for what is recorded: that can be finished, and nothing else.
     """
     build = get(session, build_id, lock=True)
     if State(build.state).final:
         raise AlreadyFinal(f"build {build_id} is already {build.state}")
     if is_recorded(build):
-        raise AlreadyFinal(f"the release of build {build_id} is recorded already; only its tags are still to be set")
+        raise AlreadyFinal(f"what came of build {build_id} is recorded already; it can only be finished")
     build.cancel_requested = True
     build.updated_at = time.time()
     if stage_running_in(State(build.state)) is None:
@@ -239,8 +244,8 @@ def request_cancel(session: Session, build_id: str) -> Build:
 
 
 def is_recorded(build: Build) -> bool:
-    """Whether the ledger has the build's release: from then on the build can only be finished."""
-    return "release" in build.evidence
+    """Whether the ledger has the build's release or comparison: from then on the build can only be finished."""
+    return "release" in build.evidence or "comparison" in build.evidence
 
 
 def retry(session: Session, build: Build, *, delay: float = 0) -> None:

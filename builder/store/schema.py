@@ -29,8 +29,8 @@ class Build(Base):
 
     `purpose` decides the path it takes; `token` grows with every claim and fences off whoever held the build before;
     `attempt` counts how often the work was begun anew because a worker was lost; `base_digest` is of the recipe whose
-    release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild is about;
-    `options` are what else was asked for.
+    release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild or
+    comparison is about; `options` are what else was asked for; `image_digest` is of what is in `staging_repository`.
     """
 
     __tablename__ = "builds"
@@ -164,7 +164,8 @@ class KnownPackage(Base):
 
 
 class Record(Base):
-    """The ledger: one canonical record a release, only ever appended."""
+    """The ledger: one canonical record a release or comparison, only ever appended. `image_digest` is the released or
+    golden image's."""
 
     __tablename__ = "records"
 

@@ -21,6 +21,8 @@ class State(StrEnum):
     LOCKED = "locked"
     REBUILDING = "rebuilding"
     REPRODUCED = "reproduced"  # bit for bit, and attested
+    COMPARING = "comparing"
+    COMPARED = "compared"  # whatever the verdict
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -29,12 +31,12 @@ class State(StrEnum):
         return self in FINAL
 
 
-FINAL = frozenset({State.RELEASED, State.LOCKED, State.REPRODUCED, State.FAILED, State.CANCELLED})
+FINAL = frozenset({State.RELEASED, State.LOCKED, State.REPRODUCED, State.COMPARED, State.FAILED, State.CANCELLED})
 
 _ENDS = frozenset({State.FAILED, State.CANCELLED})
 _ALLOWED: dict[State, frozenset[State]] = {
     State.WAITING: _ENDS | {State.QUEUED},
-    State.QUEUED: _ENDS | {State.BUILDING, State.RESOLVING, State.REBUILDING},
+    State.QUEUED: _ENDS | {State.BUILDING, State.RESOLVING, State.REBUILDING, State.COMPARING},
     # An image that is released already, bit for bit from the same inputs, needs no build.
     State.BUILDING: _ENDS | {State.BUILT, State.QUEUED, State.RELEASED},
     State.BUILT: _ENDS | {State.SCANNING},
@@ -46,6 +48,8 @@ _ALLOWED: dict[State, frozenset[State]] = {
     State.LOCKED: frozenset(),
     State.REBUILDING: _ENDS | {State.REPRODUCED, State.QUEUED},
     State.REPRODUCED: frozenset(),
+    State.COMPARING: _ENDS | {State.COMPARED, State.QUEUED},
+    State.COMPARED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),
 }
@@ -66,7 +70,8 @@ SCAN = Stage("scan", State.BUILT, State.SCANNING, State.SCANNED)
 RELEASE = Stage("release", State.SCANNED, State.RELEASING, State.RELEASED)
 RESOLVE = Stage("resolve", State.QUEUED, State.RESOLVING, State.LOCKED)
 REBUILD = Stage("rebuild", State.QUEUED, State.REBUILDING, State.REPRODUCED)
-STAGES = (BUILD, SCAN, RELEASE, RESOLVE, REBUILD)
+COMPARE = Stage("compare", State.QUEUED, State.COMPARING, State.COMPARED)
+STAGES = (BUILD, SCAN, RELEASE, RESOLVE, REBUILD, COMPARE)
 
 
 class Purpose(StrEnum):
@@ -75,12 +80,14 @@ class Purpose(StrEnum):
     RELEASE = "release"
     LOCK = "lock"
     REBUILD = "rebuild"
+    COMPARE = "compare"
 
 
 PATHS: dict[Purpose, tuple[Stage, ...]] = {
     Purpose.RELEASE: (BUILD, SCAN, RELEASE),
     Purpose.LOCK: (RESOLVE,),
     Purpose.REBUILD: (REBUILD,),
+    Purpose.COMPARE: (COMPARE,),
 }
 
 

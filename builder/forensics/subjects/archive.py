@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from builder.forensics.sorting import in_canonical_order
+from builder.forensics.subjects.bounds import Bounds
 from builder.forensics.subjects.subject import Described, SubjectKind, SubjectUnreadable
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType
 from builder.image.packing import unpacked
-from builder.image.tarstream import ChunkStream, read_hashed, read_tar
+from builder.image.tarstream import ChunkStream, Limits, read_hashed, read_tar
 
 _MAX_WINDOW = 128 * 1024 * 1024
 
@@ -27,9 +28,10 @@ class ArchiveSubject:
     configuration = None
     unproven: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bounds: Bounds | None = None) -> None:
         """Raises SubjectUnreadable."""
         self._path = path
+        self._bounds = bounds or Bounds()
         self.described = Described(SubjectKind.ARCHIVE, str(path))
         with self._opened():
             pass
@@ -40,8 +42,12 @@ class ArchiveSubject:
     @contextmanager
     def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:
         """Raises ArchiveInvalid, ArchiveTooLarge and CompressionInvalid."""
-        with self._opened() as stream, sorted_entries(plain(stream), directory) as entries:
-            yield entries
+        bounds = self._bounds
+        with (
+            self._opened() as stream,
+            sorted_entries(bounds.stream(plain(stream)), directory, bounds.limits) as entries,
+        ):
+            yield bounds.entries(entries)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         with ExitStack() as stack:
@@ -107,12 +113,12 @@ def plain(stream: Readable) -> Readable:
 
 
 @contextmanager
-def sorted_entries(stream: Readable, directory: Path) -> Iterator[Iterator[Entry]]:
+def sorted_entries(stream: Readable, directory: Path, limits: Limits | None = None) -> Iterator[Iterator[Entry]]:
     """The entries of a tar archive in canonical order. `directory` is for files without a name.
 
     Raises ArchiveInvalid and ArchiveTooLarge.
     """
-    with in_canonical_order(read_hashed(stream), directory) as entries:
+    with in_canonical_order(read_hashed(stream, limits), directory) as entries:
         yield entries
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from builder.forensics.subjects.archive import plain, take_contents
+from builder.forensics.subjects.bounds import Bounds
 from builder.forensics.subjects.subject import Described, SubjectKind, SubjectUnreadable
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType
 from builder.image.flatten import flatten
 from builder.image.layerreader import LayerInvalid, open_layer
 from builder.image.layout import Image, read_layout
-from builder.image.tarstream import Limits, read_tar
+from builder.image.tarstream import read_tar
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
 from builder.registry.reference import Reference
@@ -30,8 +31,9 @@ class ImageSubject:
 
     unproven: tuple[str, ...] = ()
 
-    def __init__(self, image: Image, kind: SubjectKind, name: str) -> None:
+    def __init__(self, image: Image, kind: SubjectKind, name: str, bounds: Bounds | None = None) -> None:
         self._image = image
+        self._bounds = bounds or Bounds()
         digest = image.descriptor.digest
         self.described = Described(kind, name, id=digest, image_digests=(digest,))
 
@@ -46,22 +48,24 @@ class ImageSubject:
     @contextmanager
     def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:  # noqa: ARG002
         """Raises LayerInvalid, ArchiveInvalid and ArchiveTooLarge."""
-        yield iter(entries_of_image(self._image))
+        yield self._bounds.entries(iter(entries_of_image(self._image, self._bounds)))
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         return contents_of_image(self._image, paths)
 
 
-def entries_of_image(image: Image, limits: Limits | None = None) -> tuple[Entry, ...]:
+def entries_of_image(image: Image, bounds: Bounds | None = None) -> tuple[Entry, ...]:
     """The entries of an image in a layout as a container of it would see them, every layer verified.
 
     Raises LayerInvalid, ArchiveInvalid and ArchiveTooLarge.
     """
+    bounds = bounds or Bounds()
     layers, diff_ids = image.manifest.layers, image.config.rootfs.diff_ids
     if len(layers) != len(diff_ids):
         raise LayerInvalid(f"the image has {len(layers)} layers, and its config speaks of {len(diff_ids)}")
     with ExitStack() as stack:
-        return flatten((stack.enter_context(_layer(image, number)) for number in range(len(layers))), limits)
+        opened = (stack.enter_context(_layer(image, number)) for number in range(len(layers)))
+        return flatten(map(bounds.stream, opened), bounds.limits)
 
 
 def contents_of_image(image: Image, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.forensics.subjects.bounds import Bounds
 from builder.forensics.subjects.subject import Described, Subject, SubjectKind, SubjectUnreadable, is_at_or_below
 from builder.image.entry import Entry, shown
 from builder.image.inventory import Inventory, Origin, open_inventory, write_inventory
@@ -16,9 +17,10 @@ class InventorySubject:
 
     configuration = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bounds: Bounds | None = None) -> None:
         """Raises SubjectUnreadable and InventoryInvalid."""
         self._path = path
+        self._bounds = bounds or Bounds()
         try:
             with open_inventory(path) as (header, _):
                 origin = header.subject or Origin(kind=SubjectKind.INVENTORY, name=str(path))
@@ -43,7 +45,7 @@ class InventorySubject:
     def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:  # noqa: ARG002
         """Raises InventoryInvalid, for a wrong count or root only after the last entry."""
         with open_inventory(self._path) as (_, records):
-            yield (record.entry for record in records)
+            yield self._bounds.entries(record.entry for record in records)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:  # noqa: ARG002
         """None: an inventory has digests only."""
