@@ -208,6 +208,14 @@ class Client:
         """The inventory of an image, compressed. It has not been verified."""
         return self._content(f"/v1/images/{_part(digest)}/inventory")
 
+    def manifest(self, digest: str) -> bytes:
+        """The manifest of an image. It has not been verified."""
+        return self._content(f"/v1/images/{_part(digest)}/manifest")
+
+    def config(self, digest: str) -> bytes:
+        """The config of an image, named by the image's digest. It has not been verified."""
+        return self._content(f"/v1/images/{_part(digest)}/config")
+
     def trust(self) -> TrustOffer:
         return self._json(TrustOffer, "GET", "/v1/trust")
 
