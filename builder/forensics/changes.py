@@ -8,13 +8,18 @@ from builder.forensics.report import EntryTold, FindingTold
 
 
 def change_lines(finding: FindingTold) -> list[str]:
+    return lines_between(finding.kinds, finding.golden, finding.subject, finding.moved_from)
+
+
+def lines_between(
+    kinds: tuple[str, ...], golden: EntryTold | None, subject: EntryTold | None, moved_from: str | None
+) -> list[str]:
     """For a changed path what was and what is; for one that came or went what it is or was."""
-    golden, subject = finding.golden, finding.subject
-    lines = [f"from {finding.moved_from}"] if finding.moved_from is not None else []
+    lines = [f"from {moved_from}"] if moved_from is not None else []
     if golden is None or subject is None:
         there = subject or golden
         return [*lines, _whole(there)] if there is not None else lines
-    return [*lines, *_changes(finding.kinds, golden, subject)]
+    return [*lines, *_changes(kinds, golden, subject)]
 
 
 def _changes(kinds: tuple[str, ...], golden: EntryTold, subject: EntryTold) -> Iterator[str]:

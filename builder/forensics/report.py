@@ -239,12 +239,12 @@ def _finding(finding: Finding) -> FindingTold:
         expected=finding.expected,
         package=f"{package.name}={package.version}" if package else None,
         moved_from=path_text(difference.moved_from)[0] if difference.moved_from is not None else None,
-        golden=_entry(difference.golden),
-        subject=_entry(difference.subject),
+        golden=entry_told(difference.golden),
+        subject=entry_told(difference.subject),
     )
 
 
-def _entry(entry: Entry | None) -> EntryTold | None:
+def entry_told(entry: Entry | None) -> EntryTold | None:
     if entry is None:
         return None
     return EntryTold(
