@@ -72,6 +72,7 @@ UNSAID = {
     ("/v1/builds", "post"): ["positive_data_acceptance"],
     ("/v1/locks", "post"): ["positive_data_acceptance"],
     ("/v1/images/{digest}/rebuilds", "post"): ["positive_data_acceptance"],
+    ("/v1/comparisons", "post"): ["positive_data_acceptance"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
 }
 OPERATIONS = [

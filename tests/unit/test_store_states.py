@@ -20,7 +20,7 @@ from builder.store.states import BUILD, PATHS, STAGES, Purpose, Stage, State, Tr
 # Written out a second time, on purpose.
 ALLOWED = {
     "waiting": "queued failed cancelled",
-    "queued": "building resolving rebuilding failed cancelled",
+    "queued": "building resolving rebuilding comparing failed cancelled",
     "building": "built queued released failed cancelled",
     "built": "scanning failed cancelled",
     "scanning": "scanned built failed cancelled",
@@ -31,6 +31,8 @@ ALLOWED = {
     "locked": "",
     "rebuilding": "reproduced queued failed cancelled",
     "reproduced": "",
+    "comparing": "compared queued failed cancelled",
+    "compared": "",
     "failed": "",
     "cancelled": "",
 }
@@ -39,6 +41,7 @@ WAYS = {
     Purpose.RELEASE: "queued building built scanning scanned releasing released",
     Purpose.LOCK: "queued resolving locked",
     Purpose.REBUILD: "queued rebuilding reproduced",
+    Purpose.COMPARE: "queued comparing compared",
 }
 ENDS = "failed cancelled"
 
@@ -52,8 +55,8 @@ def test_a_transition_is_in_the_table_or_refused(before: State, after: State) ->
             check_transition(before, after)
 
 
-def test_five_states_are_final_and_nothing_leaves_them() -> None:
-    final = {State.RELEASED, State.LOCKED, State.REPRODUCED, State.FAILED, State.CANCELLED}
+def test_six_states_are_final_and_nothing_leaves_them() -> None:
+    final = {State.RELEASED, State.LOCKED, State.REPRODUCED, State.COMPARED, State.FAILED, State.CANCELLED}
     assert {state for state in State if state.final} == final
     assert all(not ALLOWED[state] for state in State if state.final)
 
