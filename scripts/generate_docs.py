@@ -12,13 +12,14 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 import builder
 import workers
 from builder.api.app import create_app
 from builder.api.problems import known_problems
 from builder.forensics.configuration_rules import CONFIGURATION_RULES
+from builder.forensics.diff import Diff
 from builder.forensics.findings import Kind
 from builder.forensics.report import Report
 from builder.forensics.rules import FORMAT as RULES_FORMAT
@@ -39,7 +40,8 @@ def pages() -> dict[str, str]:
         "formats/canonical.md": _canonical(),
         "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
         "comparison-rules.md": _comparison_rules(),
-        "comparison.schema.json": json.dumps(_comparison_schema(), indent=2) + "\n",
+        "comparison.schema.json": _schema(Report, "Goldsmith comparison"),
+        "diff.schema.json": _schema(Diff, "Goldsmith diff"),
         "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
     }
 
@@ -117,9 +119,10 @@ def _canonical() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _comparison_schema() -> dict[str, object]:
-    schema = Report.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Goldsmith comparison"}
+def _schema(model: type[BaseModel], title: str) -> str:
+    schema = model.model_json_schema(by_alias=True)
+    told = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+    return json.dumps(told, indent=2) + "\n"
 
 
 def _comparison_rules() -> str:

@@ -17,16 +17,12 @@ from builder.forensics.rules import load_rules
 from builder.forensics.subjects.image import ImageSubject
 from builder.forensics.subjects.subject import Subject, SubjectKind
 from builder.image.digests import digest_of, digest_of_file
+from builder.signing.slsa import Provenance
 
 
 def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:
     """The golden image, only if everything about it verifies. Raises NotCompared, and what fetching evidence raises."""
-    verification = verify_image(evidence, trust)
-    if not verification.passed:
-        failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
-        raise NotCompared(f"the provenance of {evidence.image} does not verify: {failed}")
-    provenance = verification.provenance
-    assert provenance is not None, "only what verified is compared with"
+    provenance, by = verified_provenance(evidence, trust)
     config = evidence.config()
     unproven = () if config else ("whether its configuration is that of the image: the image's config was not at hand",)
     return GoldenImage(
@@ -35,7 +31,7 @@ def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:
         inventory_digest=signed_inventory(provenance, evidence.digest),
         configuration=golden_configuration(provenance, config, evidence.digest),
         configuration_digest=digest_of(config) if config else None,
-        verified=_verified_by(verification),
+        verified=by,
         unproven=unproven,
     )
 
@@ -73,6 +69,16 @@ def keep(directory: Path, comparison: Comparison, subject: Subject, evidence: Ev
             return keep_evidence(directory, findings, subject.contents, None, why_no_golden=why)
         golden = ImageSubject(layout, SubjectKind.IMAGE, evidence.image)
         return keep_evidence(directory, findings, subject.contents, golden.contents)
+
+
+def verified_provenance(evidence: Evidence, trust: Trusted) -> tuple[Provenance, VerifiedBy]:
+    """The provenance of an image, only if it verifies, and why it was believed. Raises as `verified_golden`."""
+    verification = verify_image(evidence, trust)
+    if not verification.passed:
+        failed = "; ".join(f"{check.name}: {check.detail}" for check in verification.checks if not check.passed)
+        raise NotCompared(f"the provenance of {evidence.image} does not verify: {failed}")
+    assert verification.provenance is not None, "what passed has one"
+    return verification.provenance, _verified_by(verification)
 
 
 def _verified_by(verification: Verification) -> VerifiedBy:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from builder.registry.client import RegistryClient
     from builder.registry.manifests import FetchedManifest
 
-# As builder.pipeline.build publishes it; a client of the registry alone does not load the build stage.
+# As builder.pipeline publishes them; a client of the registry alone does not load the stages.
 INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
+SCAN_TYPE = "application/vnd.aquasec.trivy.report+json"
 _MAX_BUNDLE = 64 * 1024 * 1024
+_MAX_REPORT = 64 * 1024 * 1024
 _HEX = re.compile("[0-9a-f]{64}")
 
 DockerConfigOption = Annotated[
@@ -71,6 +73,9 @@ class Evidence(Protocol):
     def bundles(self) -> Bundles: ...
     def inventory(self, digest: str, destination: Path) -> None:
         """Put the inventory with this digest into a new file; the content has that digest. Raises InventoryMissing."""
+
+    def scans(self) -> tuple[bytes, ...]:
+        """The scanner's reports that are kept of the image."""
 
     def config(self) -> bytes | None:
         """The image's config, by the digest in the manifest whose digest was signed; None where it cannot be had."""
@@ -151,6 +156,10 @@ class _FromApi:
                 raise InventoryMissing(f"{client.url} gave {digest_of(content)} where the provenance names {digest}")
         destination.write_bytes(content)
 
+    def scans(self) -> tuple[bytes, ...]:
+        with self.invocation.client() as client:
+            return (client.scan(self.digest),)
+
     def config(self) -> bytes | None:
         from builder.client.errors import ApiProblem
         from builder.image.digests import digest_of
@@ -212,6 +221,13 @@ class _FromRegistry:
             f"{self.manifest.repository} has no inventory {digest} beside the image",
             hint="copy the image with its referrers, or give its digest alone to ask the API",
         )
+
+    def scans(self) -> tuple[bytes, ...]:
+        from builder.registry.attached import attached
+
+        repository = self.manifest.repository
+        there = attached(self.registry, repository, self.digest, SCAN_TYPE)
+        return tuple(self.registry.blobs.fetch(repository, blob, limit=_MAX_REPORT) for blob in there.blobs)
 
     def config(self) -> bytes:
         from builder.image.documents import MAX_DOCUMENT, parse_manifest

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import admin, builds, compare, exits, inventories, locks, provenance, rebuilds, recipes
+from builder.cli import admin, builds, compare, differing, exits, inventories, locks, provenance, rebuilds, recipes
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
 
@@ -65,6 +65,7 @@ rebuilds.add_to(app)
 recipes.add_to(app)
 provenance.add_to(app)
 compare.add_to(app)
+differing.add_to(app)
 inventories.add_to(app)
 
 

@@ -64,6 +64,9 @@ class FromFiles:
                 f"{self.files.inventory} is {found}; signed is {digest}", hint="it was altered, or is another image's"
             )
 
+    def scans(self) -> tuple[bytes, ...]:
+        return ()
+
     def config(self) -> bytes | None:
         from builder.image.digests import digest_of
         from builder.image.documents import parse_manifest

@@ -208,6 +208,10 @@ class Client:
         """The inventory of an image, compressed. It has not been verified."""
         return self._content(f"/v1/images/{_part(digest)}/inventory")
 
+    def scan(self, digest: str) -> bytes:
+        """The scanner's report on an image, as it was kept. It has not been verified."""
+        return self._content(f"/v1/images/{_part(digest)}/scan")
+
     def manifest(self, digest: str) -> bytes:
         """The manifest of an image. It has not been verified."""
         return self._content(f"/v1/images/{_part(digest)}/manifest")

@@ -161,6 +161,10 @@ class Diff(Part):
         return self.model_dump(mode="json", by_alias=True)
 
     @property
+    def differs(self) -> bool:
+        return self.verdict is Verdict.DIFFERENT
+
+    @property
     def headline(self) -> str:
         """The verdict in words that do not claim more than was seen."""
         if self.verdict is Verdict.IDENTICAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -49,3 +50,9 @@ def signed_inventory(provenance: Provenance, digest: str) -> str:
         if made.name == "inventory" and made.digest and "sha256" in made.digest:
             return f"sha256:{made.digest['sha256']}"
     raise NotCompared(f"the provenance of {digest} names no inventory")
+
+
+def signed_recipe(provenance: Provenance) -> dict[str, Any]:
+    """The recipe that the provenance quotes; that it is one, verification has shown by its digest."""
+    recipe = provenance.build_definition.external_parameters.get("recipe")
+    return recipe if isinstance(recipe, dict) else {}

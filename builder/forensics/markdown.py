@@ -18,7 +18,7 @@ def markdown_text(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     golden, subject, totals = report.golden, report.subject, report.totals
-    yield f"# {_plain(subject.name)}: {_plain(report.headline)}"
+    yield f"# {plain(subject.name)}: {plain(report.headline)}"
     yield ""
     yield "| | |"
     yield "| --- | --- |"
@@ -26,19 +26,19 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"| digest | {code(golden.digest)} |"
     sandbox = " (SANDBOX: proves nothing to others)" if golden.verified.sandbox else ""
     yield f"| signed by | {code(golden.verified.identity)}{sandbox} |"
-    yield f"| subject | {_plain(subject.kind)} {code(subject.name)} |"
+    yield f"| subject | {plain(subject.kind)} {code(subject.name)} |"
     if subject.of_this_image is False:
         yield "| | **not said to be made from this image** |"
     yield f"| paths | {subject.entries}, golden {golden.entries} |"
     counts = ", ".join(f"{count} {severity}" for severity, count in totals.by_severity.items() if count) or "none"
     yield f"| findings | {counts} |"
     yield f"| expected | {totals.expected + totals.expected_configuration} |"
-    yield f"| compared | {report.times.finished:%Y-%m-%d %H:%M:%S} UTC, goldsmith {_plain(report.tool.version)} |"
+    yield f"| compared | {report.times.finished:%Y-%m-%d %H:%M:%S} UTC, goldsmith {plain(report.tool.version)} |"
     if report.unproven:
         yield ""
         yield "**Not looked at, and so not proven:**"
         yield ""
-        yield from (f"- {_plain(one)}" for one in report.unproven)
+        yield from (f"- {plain(one)}" for one in report.unproven)
     for severity in _SEVERITIES:
         yield from _group(report, severity)
     if report.expected or len(report.weighing) < len(report.configuration):
@@ -57,9 +57,9 @@ def _group(report: Report, severity: str) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for member in configuration:
         how = f"{_value(member.golden)} → {_value(member.subject)}"
-        yield f"| {code(member.member)} | {how} | {_plain(member.reason)} `{member.rule}` |"
+        yield f"| {code(member.member)} | {how} | {plain(member.reason)} `{member.rule}` |"
     for one in files[:_MOST_ROWS]:
-        yield f"| {code(one.path)}{_package(one)} | {_how(one)} | {_plain(one.reason)} `{one.rule}` |"
+        yield f"| {code(one.path)}{_package(one)} | {_how(one)} | {plain(one.reason)} `{one.rule}` |"
     left = report.totals.by_severity.get(severity, 0) - len(configuration) - min(len(files), _MOST_ROWS)
     if left > 0:
         yield ""
@@ -74,9 +74,9 @@ def _expected(report: Report) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for member in report.configuration:
         if member.expected is not None:
-            yield f"| {code(member.member)} | {_value(member.subject)} | {_plain(member.expected)} |"
+            yield f"| {code(member.member)} | {_value(member.subject)} | {plain(member.expected)} |"
     for one in report.expected[:_MOST_ROWS]:
-        yield f"| {code(one.path)} | {_how(one)} | {_plain(one.expected or '')} |"
+        yield f"| {code(one.path)} | {_how(one)} | {plain(one.expected or '')} |"
     left = report.totals.expected - min(len(report.expected), _MOST_ROWS)
     if left > 0:
         yield ""
@@ -84,11 +84,11 @@ def _expected(report: Report) -> Iterator[str]:
 
 
 def _how(one: FindingTold) -> str:
-    return "<br>".join([_plain(", ".join(one.kinds)), *(code(line) for line in change_lines(one))])
+    return "<br>".join([plain(", ".join(one.kinds)), *(code(line) for line in change_lines(one))])
 
 
 def _package(one: FindingTold) -> str:
-    return f" {_plain(one.package)}" if one.package else ""
+    return f" {plain(one.package)}" if one.package else ""
 
 
 def _value(value: str | None) -> str:
@@ -103,6 +103,6 @@ def code(text: str) -> str:
     return f"{fence} {safe} {fence}" if safe.startswith("`") or safe.endswith("`") else f"{fence}{safe or ' '}{fence}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that is text: what Markdown or HTML might read as markup is escaped."""
     return re.sub(r"[\\`*_\[\]<>#|~&@]|:(?=//)", lambda found: f"&#{ord(found[0])};", visible(text))
