@@ -83,7 +83,7 @@ PLANTED = (
         {"linked-two": "link"},
         "os.remove('linked-two'); write('linked-two', b'linked-one' * 100)",
     ),
-    Planted("a hard link more", {"linked-more": "added"}, "os.link('mode', 'linked-more')"),
+    Planted("a hard link more", {"linked-more": "added"}, "os.link('group', 'linked-more')"),
     Planted("an extended attribute", {"xattr": "xattr"}, "os.setxattr('xattr', 'user.note', b'x')"),
     Planted(
         "a capability",
