@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from builder.forensics.report import Report
-from tests.end_to_end.world import Goldsmith
+from tests.end_to_end.world import Goldsmith, Released
+from tests.integration.published import archive
 
 
 @pytest.mark.parametrize("recipe", ["debian", "web", "python"])
@@ -21,3 +24,40 @@ def test_an_untouched_container_of_a_shipped_recipe_has_expected_changes_only(
         assert (report.findings, report.weighing, report.complete) == ((), (), True)
     finally:
         container.remove(force=True)
+
+
+def test_the_service_compares_what_is_sent_to_it_and_keeps_the_report(
+    goldsmith: Goldsmith, web: Released, tmp_path: Path
+) -> None:
+    goldsmith.engine.images.pull(web.reference.partition("@")[0], tag=web.digest)
+    container = goldsmith.engine.containers.create(web.reference)
+    try:
+        goldsmith.run("inventory", f"container:{container.id}", "-o", str(tmp_path / "before.jsonl.zst"))
+        container.put_archive("/usr/bin", archive({"planted": b"evil"}))
+        with (tmp_path / "after.tar").open("wb") as out:
+            out.writelines(container.export())
+    finally:
+        container.remove(force=True)
+    done = goldsmith.run("compare", "--remote", web.reference, str(tmp_path / "before.jsonl.zst"), "--json")
+    assert Report.model_validate_json(done.stdout).verdict in ("identical", "expected-changes-only")
+    done = goldsmith.run("compare", "--remote", web.digest, str(tmp_path / "after.tar"), "--json", check=False)
+    found = Report.model_validate_json(done.stdout)
+    assert {one.path for one in found.findings} == {"/usr/bin/planted"}
+    assert done.returncode == (3 if found.verdict == "suspicious" else 2)
+    assert "identical to its golden image" in goldsmith.run("compare", "--remote", web.digest, web.reference).stdout
+    page = goldsmith.api.get(f"/v1/images/{web.digest}/comparisons").json()["comparisons"]
+    assert [one["subject"]["kind"] for one in page] == ["image", "archive", "inventory"]
+    html = goldsmith.api.get(f"/v1/comparisons/{page[1]['id']}/report", headers={"Accept": "text/html"})
+    assert "/usr/bin/planted" in html.text
+    goldsmith.wait_until_clean()
+    uploads = goldsmith.stack.state / "registry/docker/registry/v2/repositories/staging/comparisons/_layers"
+    assert list(uploads.glob("sha256/*/link")) == []
+    assert list((goldsmith.stack.state / "state/uploads").iterdir()) == []
+
+
+def test_the_service_says_why_it_could_not_compare(goldsmith: Goldsmith, web: Released, tmp_path: Path) -> None:
+    (tmp_path / "no.tar").write_bytes(b"not an archive".ljust(1024))
+    done = goldsmith.run("compare", "--remote", web.digest, str(tmp_path / "no.tar"), check=False)
+    assert done.returncode == 1
+    assert "failed: " in done.stderr
+    assert goldsmith.run("compare", "--remote", web.digest, "container:x", check=False).returncode == 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis import Case
+from schemathesis import Case, SerializationContext
 from schemathesis.checks import CHECKS
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from builder.api.app import create_app
+from builder.pipeline.uploads import UPLOADED
 from builder.settings import Settings
 from builder.store import attachments, builds, journal, keys
 from builder.store.attachments import Kind
@@ -73,6 +75,7 @@ UNSAID = {
     ("/v1/locks", "post"): ["positive_data_acceptance"],
     ("/v1/images/{digest}/rebuilds", "post"): ["positive_data_acceptance"],
     ("/v1/comparisons", "post"): ["positive_data_acceptance"],
+    ("/v1/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
 }
 OPERATIONS = [
@@ -80,6 +83,12 @@ OPERATIONS = [
     for path, operations in create_app(Settings(database_url="sqlite://")).openapi()["paths"].items()
     for method in operations
 ]
+
+
+@schemathesis.serializer(*UPLOADED)
+def as_it_is(_: SerializationContext, value: Any) -> bytes:
+    """An upload: bytes, or something that is none."""
+    return value if isinstance(value, bytes) else repr(value).encode()
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
