@@ -153,7 +153,7 @@ def _environment(own: Mapping[str, Any], golden: GoldenConfiguration) -> Iterato
             rule,
             f"Config.Env {name}",
             before.get(name),
-            None if value is None else _hidden(value),
+            value if value is None or loads else _withheld(value),
             "the recipe says that this variable is set when a container starts" if told else None,
         )
 
@@ -188,7 +188,7 @@ def _security(host: Mapping[str, Any], runtime: Runtime) -> Iterator[Configurati
         elif name == "systempaths" and value == "unconfined":
             yield _found("configuration.security.paths", member, None, value)
         elif name in ("seccomp", "apparmor"):
-            yield _found("configuration.security.profile", member, None, _hidden(value) if len(value) > 80 else value)
+            yield _found("configuration.security.profile", member, None, _digest(value) if len(value) > 80 else value)
     restricted = any(name.startswith("no-new-privileges") and not name.endswith("=false") for name in options)
     if runtime.no_new_privileges and not restricted:
         yield _found("configuration.no-new-privileges", "HostConfig.SecurityOpt no-new-privileges", "true", None)
@@ -232,8 +232,13 @@ def _network(host: Mapping[str, Any], golden: Mapping[str, Any]) -> Iterator[Con
             yield _found("configuration.hosts", f"HostConfig.{member}", None, entry)
 
 
-def _hidden(value: str) -> str:
-    """A value that may be a secret: enough to recognise it by, not enough to read it."""
+def _withheld(value: str) -> str:
+    """A value that may be a secret. Not even a digest of it is told: a short one could be guessed by that."""
+    return f"a value of {len(value.encode('utf-8', 'surrogateescape'))} bytes, not shown"
+
+
+def _digest(value: str) -> str:
+    """In place of a long value."""
     return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}…"
 
 
