@@ -49,10 +49,10 @@ def test_the_service_compares_what_is_sent_to_it_and_keeps_the_report(
     assert [one["subject"]["kind"] for one in page] == ["image", "archive", "inventory"]
     html = goldsmith.api.get(f"/v1/comparisons/{page[1]['id']}/report", headers={"Accept": "text/html"})
     assert "/usr/bin/planted" in html.text
-    goldsmith.wait_until_clean()
     uploads = goldsmith.stack.state / "registry/docker/registry/v2/repositories/staging/comparisons/_layers"
     assert list(uploads.glob("sha256/*/link")) == []
-    assert list((goldsmith.stack.state / "state/uploads").iterdir()) == []
+    for left in ("uploads", "spool"):
+        assert list((goldsmith.stack.state / "state" / left).iterdir()) == []
 
 
 def test_the_service_says_why_it_could_not_compare(goldsmith: Goldsmith, web: Released, tmp_path: Path) -> None:
