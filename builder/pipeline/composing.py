@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +38,12 @@ class Composed:
 
 def compose(recipe: Recipe, tree: Tree, base: Base | None, architecture: str, spool: Path) -> Composed:
     """Write the layer and the inventory below `spool`. A child has its base's layers and at most one of its own."""
-    layer = _write_layer(tree, base, spool)
-    inventory = write_inventory(tree.entries, spool / "inventory.jsonl.zst", owner=Ownership(tree).owner)
+    with ThreadPoolExecutor(1, thread_name_prefix="inventory") as beside:
+        listed = beside.submit(
+            write_inventory, tree.entries, spool / "inventory.jsonl.zst", owner=Ownership(tree).owner
+        )
+        layer = _write_layer(tree, base, spool)
+        inventory = listed.result()
     own = (Descriptor(media_type=layer.media_type, digest=layer.digest, size=layer.size),) if layer else ()
     diff_ids = (*(base.config.rootfs.diff_ids if base else ()), *([layer.diff_id] if layer else ()))
     created = datetime.fromtimestamp(tree.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

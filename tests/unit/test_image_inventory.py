@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,27 @@ def test_any_name_and_attribute_survives(entry: Entry, package: Package | None) 
     record = Record(entry, package)
     assert decode_record(encode_record(record)) == record
     assert b"\n" not in encode_record(record)
+
+
+PLAIN = st.text(" !#$%&'()*+,-./09:;<=>?@AZ[]^_`az{|}~\\\"\x7fä\t", min_size=1).map(str.encode)
+
+
+@given(
+    entry=ENTRY,
+    path=PLAIN,
+    target=st.none() | PLAIN,
+    kind=st.sampled_from(EntryType),
+    sha256=st.none() | st.just(SHA),
+    package=st.none() | st.builds(Package, st.text('abc-+."\\'), st.text()),
+    xattrs=st.booleans(),
+)
+def test_the_short_way_to_write_a_line_gives_what_the_long_way_does(
+    entry: Entry, path: bytes, target: bytes | None, kind: EntryType, sha256: str | None, package: Package | None,
+    xattrs: bool,
+) -> None:  # fmt: skip
+    changed = replace(entry, path=path, target=target, type=kind, sha256=sha256)
+    record = Record(changed if xattrs else replace(changed, xattrs=()), package)
+    assert encode_record(record) == inventory._encode_any(record)
 
 
 @given(st.dictionaries(PATH, ENTRY, max_size=20))
