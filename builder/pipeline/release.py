@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +28,8 @@ from builder.store import attachments, builds, journal, releases
 from builder.store.attachments import Kind
 from builder.store.schema import Release
 
-_BESIDE_IMAGE = (Kind.INVENTORY, Kind.CYCLONEDX, Kind.SPDX)
+_BESIDE_IMAGE = (Kind.INVENTORY, Kind.CYCLONEDX, Kind.SPDX, Kind.SCAN)
+_UPLOADS = 4
 
 
 class ReleaseStage:
@@ -109,23 +111,34 @@ class ReleaseStage:
         registry = self._services.registry
         created = (signed.integrated_time or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         registry.blobs.push_bytes(target, b"{}", EMPTY)  # the config of every artifact
-        blob = registry.blobs.push_bytes(target, signed.bundle, BUNDLE)
-        manifest = bundle_manifest(image, blob, predicate_type=signed.predicate_type, created=created)
-        referrers = {str(Kind.PROVENANCE): registry.referrers.attach(target, manifest).digest}
-        for kind in _BESIDE_IMAGE:
-            with self._services.database.read() as session:
-                found = attachments.find(session, task.build.id, kind)
-                if found is None:
-                    raise Broken(f"build {task.build.id} has no {kind} to publish")
-                media_type, content = found.media_type, attachments.content(session, found)
-            blob = registry.blobs.push_bytes(target, content, media_type)
-            artifact = artifact_manifest(image, blob, artifact_type=media_type)
-            referrers[str(kind)] = registry.referrers.attach(target, artifact).digest
+        content = {Kind.PROVENANCE: (BUNDLE, signed.bundle), **self._beside(task)}
+        with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="referrers") as pool:
+            pushed = pool.map(lambda one: registry.blobs.push_bytes(target, one[1], one[0]), content.values())
+            blobs = dict(zip(content, pushed, strict=True))
+        artifacts = [
+            bundle_manifest(image, blob, predicate_type=signed.predicate_type, created=created)
+            if kind is Kind.PROVENANCE
+            else artifact_manifest(image, blob, artifact_type=blob.media_type)
+            for kind, blob in blobs.items()
+        ]
+        attached = registry.referrers.attach_all(target, artifacts)
+        referrers = {str(kind): one.digest for kind, one in zip(blobs, attached, strict=True)}
         with self._services.database.write() as session:
             builds.held_build(session, task.claim)
             attachments.attach(session, task.build.id, Kind.PROVENANCE, BUNDLE, signed.bundle)
             attachments.set_referrers(session, task.build.id, referrers)
         return referrers
+
+    def _beside(self, task: Task) -> dict[Kind, tuple[str, bytes]]:
+        """What stands beside the image, unsigned but named in the provenance by digest: media type and content."""
+        with self._services.database.read() as session:
+            found = {}
+            for kind in _BESIDE_IMAGE:
+                attachment = attachments.find(session, task.build.id, kind)
+                if attachment is None:
+                    raise Broken(f"build {task.build.id} has no {kind} to publish")
+                found[kind] = attachment.media_type, attachments.content(session, attachment)
+        return found
 
     def _record(self, task: Task, digest: str, evidence: ReleaseEvidence) -> int:
         """Ledger, release and evidence in one transaction, and only while the claim holds."""

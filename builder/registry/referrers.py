@@ -7,6 +7,7 @@ so here it happens under a lock per image, and is read back and repaired.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -42,22 +43,26 @@ class Referrers:
 
         Attaching the same artifact again changes nothing. Raises DigestMismatch if it is not listed in the end.
         """
-        if artifact.subject is None:
-            raise ValueError("an artifact to attach has a subject")
-        subject = artifact.subject.digest
-        descriptor = artifact.descriptor().model_copy(
-            update={
-                "artifact_type": artifact.artifact_type or artifact.config.media_type,
-                "annotations": artifact.annotations,
-            }
-        )
-        stored = self._manifests.put(repository.at(descriptor.digest), artifact.to_bytes())
-        if stored.subject != subject:
+        (attached,) = self.attach_all(repository, [artifact])
+        return attached
+
+    def attach_all(self, repository: Repository, artifacts: Sequence[Manifest]) -> list[Descriptor]:
+        """`attach` for several artifacts of one subject, which the list of referrers gets all at once."""
+        (subject,) = {artifact.subject.digest for artifact in artifacts if artifact.subject is not None}
+        descriptors = [_listed(artifact) for artifact in artifacts]
+        unlisted = []
+        for artifact, descriptor in zip(artifacts, descriptors, strict=True):
+            stored = self._manifests.put(repository.at(descriptor.digest), artifact.to_bytes())
+            if stored.subject != subject:
+                unlisted.append(descriptor)
+        if unlisted:
             with self._lock(repository, subject):
-                self._list_under_tag(repository, subject, descriptor)
-        if all(one.digest != descriptor.digest for one in self.of(repository, subject)):
-            raise DigestMismatch(f"{repository} took {descriptor.digest} and does not list it for {subject}")
-        return descriptor
+                self._list_under_tag(repository, subject, unlisted)
+        there = {one.digest for one in self.of(repository, subject)}
+        for descriptor in descriptors:
+            if descriptor.digest not in there:
+                raise DigestMismatch(f"{repository} took {descriptor.digest} and does not list it for {subject}")
+        return descriptors
 
     def remove(self, repository: Repository, digest: str) -> int:
         """Delete all referrers of an image, and their list. Returns how many there were."""
@@ -85,16 +90,17 @@ class Referrers:
         found = self._manifests.find(_tag(repository, digest))
         return list(parse_index(found.data).manifests) if found else []
 
-    def _list_under_tag(self, repository: Repository, subject: str, descriptor: Descriptor) -> None:
+    def _list_under_tag(self, repository: Repository, subject: str, descriptors: Sequence[Descriptor]) -> None:
         gone: set[str] = set()
         for _ in range(_REPAIRS):
             listed = [one for one in self._by_tag(repository, subject) if one.digest not in gone]
-            if any(one.digest == descriptor.digest for one in listed):
+            there = {one.digest for one in listed}
+            new = [one for one in descriptors if one.digest not in there]
+            if not new:
                 return
             # Another machine may write between put's write and its reading back; then look again and repair.
             try:
-                index = Index(manifests=(*listed, descriptor))
-                self._manifests.put(_tag(repository, subject), index.to_bytes())
+                self._manifests.put(_tag(repository, subject), Index(manifests=(*listed, *new)).to_bytes())
             except DigestMismatch:
                 continue
             except AnswerUnexpected:
@@ -104,13 +110,22 @@ class Referrers:
                     raise
                 gone |= missing
         raise DigestMismatch(
-            f"the list of referrers of {subject} in {repository} keeps losing {descriptor.digest}",
+            f"the list of referrers of {subject} in {repository} keeps losing what is attached",
             hint="another writer that does not share the lock directory attaches to the same image",
         )
 
     def _lock(self, repository: Repository, digest: str) -> AbstractContextManager[None]:
         name = hex_of(digest_of(f"{repository}@{digest}".encode()))
         return exclusive(self._locks / f"referrers-{name}.lock")
+
+
+def _listed(artifact: Manifest) -> Descriptor:
+    return artifact.descriptor().model_copy(
+        update={
+            "artifact_type": artifact.artifact_type or artifact.config.media_type,
+            "annotations": artifact.annotations,
+        }
+    )
 
 
 def _tag(repository: Repository, digest: str) -> Reference:

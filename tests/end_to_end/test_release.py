@@ -113,6 +113,7 @@ def test_bundle_and_attachments_are_referrers_of_the_image(goldsmith: Goldsmith,
         "application/vnd.goldsmith.materials.v1+json",
         "application/vnd.cyclonedx+json",
         "application/spdx+json",
+        "application/vnd.aquasec.trivy.report+json",
     }
 
 

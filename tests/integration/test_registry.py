@@ -185,6 +185,25 @@ def test_referrers_are_listed_by_the_tag_and_found_by_type(
     assert client.manifests.find(repository.at(attached.digest)) is None
 
 
+def test_several_referrers_are_attached_together_and_each_once(
+    registry: str, client: RegistryClient, tmp_path: Path
+) -> None:
+    repository = Repository(registry, "together")
+    manifest, blobs = an_image(tmp_path)
+    subject = client.images.push(repository, manifest, blobs)
+    client.blobs.push_bytes(repository, b"{}", EMPTY_DESCRIPTOR.media_type)
+    artifacts = [
+        artifact_manifest(subject, client.blobs.push_bytes(repository, name, "text/plain"), artifact_type="text/x-name")
+        for name in (b"one", b"two", b"three")
+    ]
+    first = client.referrers.attach(repository, artifacts[1])
+    attached = client.referrers.attach_all(repository, artifacts)
+    assert attached[1] == first
+    listed = client.referrers.of(repository, subject.digest)
+    assert sorted(one.digest for one in listed) == sorted(one.digest for one in attached)
+    assert client.referrers.attach_all(repository, artifacts) == attached
+
+
 def test_referrers_attached_at_once_are_all_listed(registry: str, tmp_path: Path) -> None:
     repository = Repository(registry, "crowded")
     manifest, blobs = an_image(tmp_path)
