@@ -67,8 +67,6 @@ class BuildStage:
                 with task.journal.step("stage") as step:
                     materials_digest = self._stage(task, composed, prepared, materials, spool)
                     step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
-                with services.database.write() as session:
-                    builds.announce_staged(session, task.build.id)
         with task.journal.step("test") as step:
             results = self._test(task, composed.manifest_digest, deadline, step.log)
             step.summary = f"{len(results)} tests passed" if results else "the recipe has no tests"
@@ -140,6 +138,8 @@ class BuildStage:
             for layer in prepared.base.manifest.layers:
                 services.registry.images.copy_blob(prepared.base.repository, layer, target, spool)
         image = services.registry.images.push(target, composed.manifest, composed.blobs)
+        with services.database.write() as session:
+            builds.announce_staged(session, task.build.id)
         manifest = materials_manifest(image, materials.result())
         return attach_materials(services.registry, target, manifest).digest
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +22,7 @@ from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
 from builder.locking import exclusive
 from builder.planning.debs import DebStore, field, made_at
 from builder.planning.lock import LockedArchive, LockedPackage
+from builder.planning.mirrored import HELPER
 from builder.planning.mirrors import Mirrors
 from builder.process import Completed, run
 
@@ -91,6 +91,7 @@ class Resolved:
 class _Planned:
     """A download that apt would make: `size` in bytes, `sha256` in hex, `path` below the archive's base URL."""
 
+    uri: str
     file: str
     size: int
     sha256: str
@@ -167,13 +168,23 @@ class AptArchive:
         if not packages:
             return Resolved((), 0)
         with self._locked(), tempfile.TemporaryDirectory(dir=self._root, prefix="resolve-") as work:
-            status_file = Path(work) / "status"
-            status_file.write_bytes(status)
+            status_file = self._status_file(status)
             planned = self._plan(packages, Path(work), status_file)
-            self._fetch(packages, planned, Path(work), status_file)
+            self._fetch(planned, Path(work))
         locked = [one.locked() for one in planned]
         newest = max(made_at(self._debs.path(package.sha256)) for package in locked) if locked else 0
         return Resolved(tuple(sorted(locked, key=lambda package: (package.name, package.architecture))), newest)
+
+    def _status_file(self, status: bytes) -> Path:
+        """The same path for the same content: apt's own cache is then good for the next plan too."""
+        path = self._root / f"status-{hashlib.sha256(status).hexdigest()[:16]}"
+        if not path.exists():
+            for before in self._root.glob("status-*"):
+                before.unlink()
+            written = path.with_name("written-status")
+            written.write_bytes(status)
+            written.replace(path)
+        return path
 
     def _locked(self) -> AbstractContextManager[None]:
         return exclusive(self._root.parent / f"{self._root.name}.lock")
@@ -228,7 +239,7 @@ class AptArchive:
             match = _URI.match(line)
             if match:
                 path = self._path_of(match["uri"])
-                planned.append(_Planned(match["file"], int(match["size"]), match["sha256"], path))
+                planned.append(_Planned(match["uri"], match["file"], int(match["size"]), match["sha256"], path))
             elif line.startswith("'"):
                 raise Broken(f"apt plans a download that cannot be locked: {line[:300]}")
         return planned
@@ -240,29 +251,24 @@ class AptArchive:
                 return unquote(uri.removeprefix(f"{base}/"))
         return None
 
-    def _fetch(self, packages: Sequence[str], planned: list[_Planned], work: Path, status: Path) -> None:
-        if all(self._debs.has(one.sha256) for one in planned):
+    def _fetch(self, planned: list[_Planned], work: Path) -> None:
+        missing = [one for one in planned if not self._debs.has(one.sha256)]
+        if not missing:
             return
-        archives = work / "archives"
-        (archives / "partial").mkdir(parents=True)
-        for one in planned:
-            if self._debs.has(one.sha256):
-                # apt then sees it as fetched already; a copy, so that apt cannot touch the store.
-                with suppress(FileNotFoundError):  # somebody removed it: apt fetches it
-                    shutil.copyfile(self._debs.path(one.sha256), archives / one.file)
+        # apt's downloader alone: apt itself would read all indexes and plan once more.
+        wanted = [(one.uri, str(work / one.file), f"SHA256:{one.sha256}") for one in missing]
         try:
-            self._apt(
-                "install", "--download-only", "-qq", "--", *packages,
-                status=status, archives=archives, timeout=_FETCH_SECONDS,
+            self._program(
+                HELPER, "download-file", *chain.from_iterable(wanted),
+                status=None, archives=None, timeout=_FETCH_SECONDS,
             )  # fmt: skip
         except ProgramFailed as error:
             raise ArchiveUnavailable(
                 f"packages could not be fetched: {_last_error(error.stderr_tail)}",
                 hint="check the network, or GOLDSMITH_DEBIAN_MIRROR",
             ) from error
-        for one in planned:
-            if not self._debs.has(one.sha256):
-                self._debs.add(archives / one.file, one.sha256)
+        for one in missing:
+            self._debs.add(work / one.file, one.sha256)
 
     def _told(self, error: ProgramFailed, packages: Sequence[str]) -> Rejected:
         """apt's complaint in the terms of the recipe."""

@@ -12,7 +12,7 @@ from builder.planning.mirrors import Mirrors
 from builder.process import run
 
 # apt's own downloader, so that its proxies, schemes and certificates hold here too.
-_HELPER = "/usr/lib/apt/apt-helper"
+HELPER = "/usr/lib/apt/apt-helper"
 _SECONDS = 300
 
 
@@ -36,7 +36,7 @@ class MirrorSource:
         try:
             run(
                 [
-                    _HELPER, "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2",
+                    HELPER, "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2",
                     "download-file", address, destination, f"SHA256:{package.sha256}",
                 ],
                 timeout=_SECONDS,
