@@ -15,6 +15,7 @@ import docker.errors
 from builder.forensics.sorting import in_canonical_order
 from builder.forensics.subjects.container import Container, engine_asked, find_container
 from builder.forensics.subjects.subject import Described, is_at_or_below
+from builder.forensics.subjects.upper import NOT_READ, upper_layer, with_attributes
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType, canonical_key, shown
 from builder.image.tarstream import ChunkStream, read_hashed, read_tar
@@ -56,7 +57,8 @@ class ChangedSubject:
     def unproven(self) -> tuple[str, ...]:
         mounted = tuple(f"what is mounted at {mount}" for mount in self.described.mounts)
         hidden = tuple(f"what became of {shown(path)}, a socket or below a mount" for path in self._hidden)
-        return _LEFT_OPEN + mounted + hidden
+        unread = () if upper_layer(self._container.inspected) else (NOT_READ,)
+        return _LEFT_OPEN + mounted + hidden + unread
 
     def looked_at(self, path: bytes) -> bool:
         told = _as_told(path)
@@ -76,7 +78,8 @@ class ChangedSubject:
             self._look_at(told, deleted, found, directory)
         # What is not found has been deleted, and not with the container itself.
         find_container(self._engine, self._container.id)
-        yield iter(sorted(found.values(), key=lambda entry: canonical_key(entry.path)))
+        there = iter(sorted(found.values(), key=lambda entry: canonical_key(entry.path)))
+        yield with_attributes(there, self._container.inspected)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         for path in paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from builder.engine.faults import EngineUnavailable
 from builder.errors import Rejected
 from builder.forensics.subjects.archive import contents_of_archive, sorted_entries
 from builder.forensics.subjects.subject import Described, SubjectKind
+from builder.forensics.subjects.upper import NOT_READ, upper_layer, with_attributes
 from builder.image.digests import Readable
 from builder.image.entry import Entry
 from builder.image.tarstream import ChunkStream
@@ -84,13 +85,17 @@ class ContainerSubject:
 
     @property
     def unproven(self) -> tuple[str, ...]:
-        return tuple(f"what is mounted at {mount}" for mount in self.described.mounts)
+        mounted = tuple(f"what is mounted at {mount}" for mount in self.described.mounts)
+        return mounted if upper_layer(self._container.inspected) else (*mounted, NOT_READ)
 
     def looked_at(self, path: bytes) -> bool:  # noqa: ARG002
         return True
 
-    def entries(self, directory: Path) -> AbstractContextManager[Iterator[Entry]]:
-        return sorted_entries(export_container(self._engine, self._container), directory)
+    @contextmanager
+    def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:
+        """Raises ContainerUnknown, EngineUnavailable, ArchiveInvalid and ArchiveTooLarge."""
+        with sorted_entries(export_container(self._engine, self._container), directory) as entries:
+            yield with_attributes(entries, self._container.inspected)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         yield from contents_of_archive(lambda: export_container(self._engine, self._container), paths)
