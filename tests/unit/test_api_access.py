@@ -32,7 +32,9 @@ class TestAccess:
         closed = [route for route in routes if route.path not in OPEN]
         assert len(closed) >= 12
         for route in closed:
-            path = route.path.format(build_id="0" * 26, digest=digest("a"), name="web", slug="x")
+            path = route.path.format(
+                build_id="0" * 26, comparison_id="0" * 26, digest=digest("a"), name="web", slug="x"
+            )
             for method in route.methods:
                 answer = anyone.request(method, path)
                 told = problem(answer, 401, "not-authenticated")
