@@ -22,7 +22,7 @@ from builder.recipes.reading import read_recipe
 from builder.store import builds
 from builder.store.database import Database
 from builder.store.schema import Build, OutboxRow, Release
-from builder.store.states import BUILD, REBUILD, RELEASE, RESOLVE, SCAN, STAGES, Purpose, Stage, State
+from builder.store.states import BUILD, PATHS, RELEASE, SCAN, STAGES, Purpose, Stage, State
 from tests.unit.locks import package
 
 pytest_plugins = ["tests.unit.databases"]
@@ -315,7 +315,13 @@ class TestWithoutALock:
 
 class TestPurposes:
     @pytest.mark.parametrize(
-        ("purpose", "queue"), [(Purpose.RELEASE, "build"), (Purpose.LOCK, "resolve"), (Purpose.REBUILD, "rebuild")]
+        ("purpose", "queue"),
+        [
+            (Purpose.RELEASE, "build"),
+            (Purpose.LOCK, "resolve"),
+            (Purpose.REBUILD, "rebuild"),
+            (Purpose.COMPARE, "compare"),
+        ],
     )
     def test_each_has_its_own_queue(
         self, database: Database, catalogue: Catalogue, purpose: Purpose, queue: str
@@ -329,7 +335,7 @@ class TestPurposes:
         self, database: Database, catalogue: Catalogue, purpose: Purpose, stage: Stage
     ) -> None:
         build_id = taken_in(database, catalogue, "debian", purpose=purpose)
-        own = {Purpose.RELEASE: BUILD, Purpose.LOCK: RESOLVE, Purpose.REBUILD: REBUILD}[purpose]
+        own = PATHS[purpose][0]
         with database.write() as session:
             claim = builds.claim(session, build_id, stage, "w", 60)
         assert (claim is not None) == (stage is own)
