@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from tests.integration.published import archive
 
 @pytest.mark.parametrize("recipe", ["debian", "web", "python"])
 def test_an_untouched_container_of_a_shipped_recipe_has_expected_changes_only(
-    goldsmith: Goldsmith, recipe: str
+    goldsmith: Goldsmith, shipped: Callable[[str], Released], recipe: str
 ) -> None:
-    image = goldsmith.release(recipe)
+    image = shipped(recipe)
     goldsmith.engine.images.pull(image.reference.partition("@")[0], tag=image.digest)
     container = goldsmith.engine.containers.run(image.reference, detach=True, network_mode="none")
     try:
