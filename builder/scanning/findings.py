@@ -35,8 +35,22 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Cvss(_Frozen):
+    """A score that `source` (nvd, ghsa, redhat…) gives. `version` is of CVSS: 2.0, 3.0, 3.1 or 4.0."""
+
+    source: Text
+    version: Text
+    score: float | None = None
+    vector: Text | None = None
+
+
 class Vulnerability(_Frozen):
-    """A known vulnerability of one installed package. `fixed` is None while there is no fix."""
+    """A known vulnerability of one installed package. `fixed` is None while there is no fix.
+
+    `status` is the data source's word: fixed, affected, will_not_fix, fix_deferred, end_of_life… `layer` is a diff ID,
+    `path` where a package lies that no package manager of the system knows; `target_class` is os-pkgs or lang-pkgs;
+    `vendor_ids` are advisories, such as DSA-5514-1.
+    """
 
     id: Text
     package: Text
@@ -49,16 +63,27 @@ class Vulnerability(_Frozen):
     purl: Text | None = None
     target: Text
     data_source: Text | None = None
+    source_package: Text | None = None
+    references: tuple[Text, ...] = ()
+    cvss: tuple[Cvss, ...] = ()
+    layer: Text | None = None
+    path: Text | None = None
+    target_class: Text | None = None
+    vendor_ids: tuple[Text, ...] = ()
 
 
 class Secret(_Frozen):
-    """A place that looks like a secret: the file (`target`) and its first line, never the value."""
+    """A place that looks like a secret: the file (`target`) and its lines, never the value."""
 
     rule: Text
     title: Text | None = None
     severity: Severity
     target: Text
     line: int
+    end_line: int | None = None
+    category: Text | None = None
+    layer: Text | None = None
+    target_class: Text | None = None
 
 
 class Misconfiguration(_Frozen):
@@ -70,12 +95,30 @@ class Misconfiguration(_Frozen):
     message: Text
     resolution: Text | None = None
     target: Text
+    description: Text | None = None
+    references: tuple[Text, ...] = ()
+    target_class: Text | None = None
+
+
+class License(_Frozen):
+    """A licence of a package, or of the file at `path`. `category` is Trivy's: forbidden, restricted, reciprocal,
+    notice, permissive, unencumbered or unknown; `confidence` runs from 0 to 1."""
+
+    name: Text
+    package: Text | None = None
+    path: Text | None = None
+    severity: Severity
+    category: Text
+    confidence: float
+    target: Text
+    target_class: Text | None = None
 
 
 class Findings(_Frozen):
     vulnerabilities: tuple[Vulnerability, ...] = ()
     secrets: tuple[Secret, ...] = ()
     misconfigurations: tuple[Misconfiguration, ...] = ()
+    licenses: tuple[License, ...] = ()
 
     def vulnerabilities_by_severity(self) -> dict[Severity, int]:
         """How many of each severity, the severities without any included."""
@@ -87,6 +130,20 @@ def _count(severities: Iterable[Severity]) -> dict[Severity, int]:
     for severity in severities:
         counts[severity] += 1
     return counts
+
+
+class Package(_Frozen):
+    """An installed package. `version` is whole, with epoch and revision; `licenses` are what its metadata says."""
+
+    name: Text
+    version: Text
+    purl: Text | None = None
+    source_package: Text | None = None
+    architecture: Text | None = None
+    licenses: tuple[Text, ...] = ()
+    layer: Text | None = None
+    path: Text | None = None
+    target_class: Text | None = None
 
 
 class OperatingSystem(_Frozen):
@@ -108,7 +165,8 @@ class DatabaseIdentity(_Frozen):
     """The vulnerability database a scan rests on.
 
     `digest` is `sha256:<hex>` of trivy.db. `sample` is true for Goldsmith's own sample, which is not complete: a scan
-    with it shows how things work, not that an image is free of known vulnerabilities.
+    with it shows how things work, not that an image is free of known vulnerabilities. `stale` is true where it was
+    older than the limit and used all the same, because a policy allowed that.
     """
 
     digest: str
@@ -117,6 +175,7 @@ class DatabaseIdentity(_Frozen):
     downloaded_at: AwareDatetime
     source: str
     sample: bool
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +183,8 @@ class ScanResult:
     """One scan of one image.
 
     `report` is Trivy's JSON without environment values, history and code excerpts; `cyclonedx` (1.7) and `spdx` (2.3)
-    are JSON bills of materials that hold every package found. `started_at` is UTC, `seconds` the duration of it all.
+    are JSON bills of materials that hold every package found; `sarif` (2.1.0) has the findings for other tools.
+    `started_at` is UTC, `seconds` the duration of it all.
     """
 
     reference: str
@@ -138,3 +198,5 @@ class ScanResult:
     database: DatabaseIdentity
     started_at: datetime
     seconds: float
+    packages: tuple[Package, ...] = ()
+    sarif: bytes = b""
