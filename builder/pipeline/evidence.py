@@ -11,7 +11,7 @@ from builder.forensics.report import Told, Totals
 from builder.forensics.subjects.subject import SubjectKind
 from builder.image.layer import Compression
 from builder.planning.lock import Lock
-from builder.policy.gate import Verdict
+from builder.policy.verdict import Verdict
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
 
 

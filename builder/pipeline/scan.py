@@ -10,7 +10,8 @@ from builder.pipeline.evidence import BuildEvidence, ScanEvidence, kept
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import take_back
-from builder.policy.gate import GateFailed, Verdict, evaluate
+from builder.policy.gate import evaluate
+from builder.policy.verdict import GateFailed, Verdict
 from builder.scanning.database import ensure
 from builder.scanning.findings import DatabaseIdentity, ScanResult
 from builder.store import attachments, builds

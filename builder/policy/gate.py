@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
-from builder.errors import Fault, Rejected
 from builder.policy.policy import Policy, SeverityLimit
+from builder.policy.verdict import Offender, RuleResult, Verdict
 from builder.scanning.findings import Misconfiguration, ScanResult, Secret, Severity, Vulnerability
 
 _LIMITS: dict[SeverityLimit, int] = {"none": 0, "low": 1, "medium": 2, "high": 3, "critical": 4}
@@ -21,76 +19,6 @@ _WEIGHTS = {
 }
 # Trivy's check for secrets in environment variables; it goes by their names, so it is a secret found, not a remark.
 _SECRET_CHECKS = frozenset({"DS-0031"})
-_FAULTS_SHOWN = 50
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Offender(_Frozen):
-    """One finding that a rule is about: what it is, where, and what exactly to change."""
-
-    id: str
-    severity: Severity
-    subject: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.id} ({self.severity.lower()}) in {self.subject}"
-
-
-class RuleResult(_Frozen):
-    """`field` is the recipe's field that sets the rule; a rule without one only remarks and always passes."""
-
-    rule: str
-    field: str | None
-    passed: bool
-    explanation: str
-    offenders: tuple[Offender, ...] = ()
-
-
-class Verdict(_Frozen):
-    """`passed` is true when every rule passed. `sample_database` says that the scan rests on an incomplete database."""
-
-    passed: bool
-    reference: str
-    rules: tuple[RuleResult, ...]
-    sample_database: bool
-    database_digest: str
-
-    @property
-    def explanation(self) -> str:
-        sentences = [rule.explanation for rule in self.rules]
-        if self.sample_database:
-            sentences.append(
-                "The scan rests on the sample database, which is not complete: it cannot show that an image is free of "
-                "known vulnerabilities."
-            )
-        return " ".join(sentences)
-
-
-class GateFailed(Rejected):
-    """The image breaks its recipe's policy. Nothing of it is released."""
-
-    slug = "gate-failed"
-    title = "The image does not meet its policy"
-
-    @classmethod
-    def of(cls, verdict: Verdict) -> GateFailed:
-        """The error that a failed verdict is: each offender is a fault with its remedy as the hint."""
-        failed = [rule for rule in verdict.rules if not rule.passed]
-        faults = [
-            Fault(message=str(offender), field=rule.field, hint=offender.remedy)
-            for rule in failed
-            for offender in rule.offenders
-        ]
-        left_out = len(faults) - _FAULTS_SHOWN
-        more = [Fault(message=f"and {left_out} more, all in the verdict of the scan")] if left_out > 0 else []
-        detail = " ".join(rule.explanation for rule in failed)
-        return cls(
-            detail, hint="each error says what to change; then build again", errors=[*faults[:_FAULTS_SHOWN], *more]
-        )
 
 
 def evaluate(policy: Policy, scan: ScanResult, *, packages_built: int) -> Verdict:

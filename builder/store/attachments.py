@@ -18,6 +18,7 @@ class Kind(StrEnum):
     CYCLONEDX = "sbom-cyclonedx"
     SPDX = "sbom-spdx"
     SCAN = "scan"
+    FACTS = "facts"
     COMPARISON = "comparison"
 
 

@@ -20,7 +20,7 @@ from builder.errors import Problem
 from builder.pipeline.evidence import RebuildEvidence, ReleaseEvidence, ScanEvidence, Unchanged, kept
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
-from builder.policy.gate import Verdict
+from builder.policy.verdict import Verdict
 from builder.registry.reference import Repository
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, Severity, Vulnerability
 from builder.settings import Settings

@@ -20,7 +20,7 @@ from builder.pipeline.evidence import (
 )
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage, Requested
-from builder.policy.gate import Verdict
+from builder.policy.verdict import Verdict
 from builder.recipes.model import Base, DebianBase
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
 

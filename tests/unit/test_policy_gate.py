@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from builder.errors import Rejected
-from builder.policy.gate import GateFailed, RuleResult, Verdict
 from builder.policy.gate import evaluate as evaluate_built
 from builder.policy.policy import Policy
+from builder.policy.verdict import GateFailed, RuleResult, Verdict
 from builder.scanning.findings import (
     DatabaseIdentity,
     Findings,
