@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from builder.engine.trial import TestResult
 from builder.forensics.report import Told, Totals
@@ -52,7 +52,7 @@ class BuildEvidence(_Evidence):
 
 
 class ScanEvidence(_Evidence):
-    """The scan, without its report: that is an attachment."""
+    """The scan, without its report: that is an attachment. `seconds` is how long it took from `started_at` on."""
 
     scanner: ScannerIdentity
     database: DatabaseIdentity
@@ -61,10 +61,13 @@ class ScanEvidence(_Evidence):
     report_digest: str
     cyclonedx_digest: str
     spdx_digest: str
+    started_at: AwareDatetime | None = None
+    seconds: float | None = None
 
 
 class ReleaseEvidence(_Evidence):
-    """Who signed, where it is logged, and where everything was published."""
+    """Who signed, where it is logged, and where everything was published. `attestations` are the bundles' digests by
+    predicate type, the provenance's among them."""
 
     identity: str
     issuer: str
@@ -74,6 +77,7 @@ class ReleaseEvidence(_Evidence):
     tags: tuple[str, ...]
     provenance_digest: str
     referrers: dict[str, str]
+    attestations: dict[str, str] = {}
 
 
 class Matched(_Evidence):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from builder.errors import Broken, GoldsmithError, SettingsInvalid
+from builder.errors import Broken, GoldsmithError
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
+from builder.pipeline.attestations import signed_by_us, verification_summary, vulnerability_scan
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
 from builder.pipeline.materials import copy_materials
 from builder.pipeline.provenance import provenance
@@ -23,7 +25,7 @@ from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
 from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
-from builder.signing.statement import SLSA_PROVENANCE, Subject
+from builder.signing.statement import Subject
 from builder.store import attachments, builds, journal, releases
 from builder.store.attachments import Kind
 from builder.store.schema import Release
@@ -62,16 +64,17 @@ class ReleaseStage:
             found = services.registry.manifests.get(source.at(image.digest))
             if len(found.data) != image.size:
                 raise DigestMismatch(f"{source}@{image.digest} is not what was staged")
-            signed = self._sign(task, image, target)
+            bundles = self._sign(task, image, target)
+            signed = bundles[Kind.PROVENANCE]
             mark = " (SANDBOX, not a real Sigstore)" if signed.sandbox else ""
-            step.summary = f"as {signed.identity}, log index {signed.log_index}{mark}"
+            step.summary = f"{', '.join(bundles)} as {signed.identity}, log index {signed.log_index}{mark}"
         task.watch.check()
         with task.journal.step("publish") as step:
             built = BuildEvidence.model_validate(task.build.evidence["build"])
             with spool_of(services, task.build.id) as spool:
                 services.registry.images.copy(source, image.digest, target, spool_dir=spool)
                 materials = copy_materials(services.registry, source, built.materials_digest, target, spool)
-            referrers = {"materials": materials.digest, **self._attach(task, image, target, signed)}
+            referrers = {"materials": materials.digest, **self._attach(task, image, target, bundles)}
             step.summary = f"{target}@{image.digest}, {len(referrers)} referrers"
         evidence = ReleaseEvidence(
             identity=signed.identity,
@@ -82,42 +85,44 @@ class ReleaseStage:
             tags=tuple(publish.tags),
             provenance_digest=digest_of(signed.bundle),
             referrers=referrers,
+            attestations={one.predicate_type: digest_of(one.bundle) for one in bundles.values()},
         )
         with task.journal.step("record") as step:
             number = self._record(task, image.digest, evidence)
             step.summary = f"record {number}"
         return evidence
 
-    def _sign(self, task: Task, image: Descriptor, target: Repository) -> SignedBundle:
+    def _sign(self, task: Task, image: Descriptor, target: Repository) -> dict[Kind, SignedBundle]:
+        """Provenance, scan and verdict, each its own statement about the image, all by one certificate."""
         services = self._services
         settings = services.settings
         with services.database.read() as session:
             steps = journal.steps_of(session, task.build.id)
             done = [step for step in steps if step.finished_at is not None]
-            statement = provenance(task.build, done, settings.builder_id).statement(
-                Subject.of(str(target), image.digest)
-            )
-        signed = services.new_signer().sign(statement)
-        expected = (settings.signer_identity, settings.signer_issuer)
-        if settings.signer_identity is not None and (signed.identity, signed.issuer) != expected:
-            raise SettingsInvalid(
-                f"the certificate is for {signed.identity} of {signed.issuer}, not for the configured signer",
-                hint="GOLDSMITH_SIGNER_IDENTITY and GOLDSMITH_SIGNER_ISSUER say who we are",
-            )
-        return signed
+            subject = Subject.of(str(target), image.digest)
+            statements = {
+                Kind.PROVENANCE: provenance(task.build, done, settings.builder_id).statement(subject),
+                Kind.SCAN_ATTESTATION: vulnerability_scan(task.build, done).statement(subject),
+                Kind.VERDICT: verification_summary(
+                    task.build, done, settings.builder_id, target.at(image.digest)
+                ).statement(subject),
+            }
+        signed = signed_by_us(services, list(statements.values()))
+        return dict(zip(statements, signed, strict=True))
 
-    def _attach(self, task: Task, image: Descriptor, target: Repository, signed: SignedBundle) -> dict[str, str]:
-        """Attach the bundle and what stands beside the image. Answers the referrers' digests by kind."""
+    def _attach(
+        self, task: Task, image: Descriptor, target: Repository, bundles: Mapping[Kind, SignedBundle]
+    ) -> dict[str, str]:
+        """Attach the bundles and what stands beside the image. Answers the referrers' digests by kind."""
         registry = self._services.registry
-        created = (signed.integrated_time or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         registry.blobs.push_bytes(target, b"{}", EMPTY)  # the config of every artifact
-        content = {Kind.PROVENANCE: (BUNDLE, signed.bundle), **self._beside(task)}
+        content = {**{kind: (BUNDLE, one.bundle) for kind, one in bundles.items()}, **self._beside(task)}
         with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="referrers") as pool:
             pushed = pool.map(lambda one: registry.blobs.push_bytes(target, one[1], one[0]), content.values())
             blobs = dict(zip(content, pushed, strict=True))
         artifacts = [
-            bundle_manifest(image, blob, predicate_type=signed.predicate_type, created=created)
-            if kind is Kind.PROVENANCE
+            bundle_manifest(image, blob, predicate_type=bundles[kind].predicate_type, created=_created(bundles[kind]))
+            if kind in bundles
             else artifact_manifest(image, blob, artifact_type=blob.media_type)
             for kind, blob in blobs.items()
         ]
@@ -125,7 +130,8 @@ class ReleaseStage:
         referrers = {str(kind): one.digest for kind, one in zip(blobs, attached, strict=True)}
         with self._services.database.write() as session:
             builds.held_build(session, task.claim)
-            attachments.attach(session, task.build.id, Kind.PROVENANCE, BUNDLE, signed.bundle)
+            for kind, one in bundles.items():
+                attachments.attach(session, task.build.id, kind, BUNDLE, one.bundle)
             attachments.set_referrers(session, task.build.id, referrers)
         return referrers
 
@@ -168,7 +174,7 @@ class ReleaseStage:
                 build=build.evidence["build"],
                 scan=build.evidence["scan"],
                 release=kept(evidence),
-                bundles={SLSA_PROVENANCE: evidence.provenance_digest},
+                bundles=evidence.attestations,
             )
             number = append(session, record)
             session.add(
@@ -204,3 +210,7 @@ class ReleaseStage:
         for tag in tags:
             services.registry.manifests.put(target.tagged(tag), manifest.data)
         return tags
+
+
+def _created(signed: SignedBundle) -> str:
+    return (signed.integrated_time or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")

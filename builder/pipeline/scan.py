@@ -98,6 +98,8 @@ class ScanStage:
                     report_digest=report,
                     cyclonedx_digest=cyclonedx,
                     spdx_digest=spdx,
+                    started_at=result.started_at,
+                    seconds=result.seconds,
                 )
             )
             build.evidence = {**build.evidence, "scan": evidence}

@@ -14,6 +14,9 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 
 SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+VERIFICATION_SUMMARY: Final = "https://slsa.dev/verification_summary/v1"
+VULNERABILITIES: Final = "https://in-toto.io/attestation/vulns/v0.1"
+OPENVEX: Final = "https://openvex.dev/ns/v0.2.0"
 # Described in docs/formats/reproduction.md.
 REPRODUCTION: Final = "urn:goldsmith:reproduction:v1"
 # What cosign calls an image signature: a statement that says nothing but "this digest, signed by this identity".

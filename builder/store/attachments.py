@@ -18,6 +18,8 @@ class Kind(StrEnum):
     CYCLONEDX = "sbom-cyclonedx"
     SPDX = "sbom-spdx"
     SCAN = "scan"
+    SCAN_ATTESTATION = "scan-attestation"
+    VERDICT = "verdict"
     FACTS = "facts"
     COMPARISON = "comparison"
 

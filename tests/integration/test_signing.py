@@ -57,6 +57,17 @@ def test_one_signer_signs_a_whole_release_with_one_certificate(sandbox: Sandbox)
     assert bundles[1].log_index == bundles[0].log_index + 1
 
 
+def test_several_statements_are_signed_side_by_side_with_one_certificate(sandbox: Sandbox) -> None:
+    kinds = [f"https://example.com/kind/{number}" for number in range(5)]
+    statements = [Statement(subject=STATEMENT.subject, predicateType=kind, predicate={"n": 1}) for kind in kinds]
+    bundles = sandbox.signer().sign_all(statements)
+    assert [bundle.predicate_type for bundle in bundles] == kinds
+    assert len({json.loads(one.bundle)["verificationMaterial"]["certificate"]["rawBytes"] for one in bundles}) == 1
+    assert len({one.log_index for one in bundles}) == len(kinds)
+    for statement, bundle in zip(statements, bundles, strict=True):
+        assert sandbox.verify(bundle.bundle, predicate_type=bundle.predicate_type).statement == statement
+
+
 def test_bundles_verify_after_the_sandbox_moved_to_another_port(tmp_path: Path) -> None:
     with running_sandbox(tmp_path / "state") as before:
         bundle = before.signer().sign(STATEMENT).bundle
