@@ -1,13 +1,15 @@
 """The single door to external programs.
 
 Everything that is not Python (trivy, mmdebstrap, apt, git) runs through `run`: an argument list and never a shell, a
-time limit for the whole process group, bounded output, a clean environment, and a typed error that carries the last
-lines of stderr. A house-rules test holds that nothing else imports `subprocess`.
+time limit for the whole process group, bounded output, limits on memory and on the size of files where asked, a clean
+environment, and a typed error that carries the last lines of stderr. A house-rules test holds that nothing else
+imports `subprocess`.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -26,6 +28,7 @@ _INHERITED = (
 )  # fmt: skip
 _TAIL_LINES = 12
 _POLL_SECONDS = 0.2
+_POLL_SECONDS_OF_MEMORY = 0.02
 _PATIENCE = 5.0
 
 
@@ -57,6 +60,8 @@ def run(
     accept: Sequence[int] = (0,),
     on_stderr: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    max_memory: int | None = None,
+    max_file: int | None = None,
 ) -> Completed:
     """Run a program to its end and return what it said.
 
@@ -89,7 +94,10 @@ def run(
 
     output = _Output(max_output, on_stderr)
     try:
-        _pump(child, stdin, output, name, started + timeout, timeout, should_stop)
+        if max_file is not None:
+            with suppress(ProcessLookupError):
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (max_file, max_file))
+        _pump(child, stdin, output, name, started + timeout, timeout, should_stop, max_memory)
         output.end()
     finally:
         _end(child)
@@ -122,7 +130,7 @@ class _Output:
         del self.stderr[: -self._limit]
         if self._on_stderr is not None:
             *lines, self._partial = (self._partial + data).split(b"\n")
-            self._partial = self._partial[-4096:]
+            self._partial = self._partial[-65536:]
             for line in lines:
                 self._on_stderr(line.decode("utf-8", "replace").rstrip())
 
@@ -144,7 +152,9 @@ def _pump(
     deadline: float,
     timeout: float,
     should_stop: Callable[[], bool] | None,
+    max_memory: int | None,
 ) -> None:
+    poll = _POLL_SECONDS if max_memory is None else _POLL_SECONDS_OF_MEMORY
     pending = memoryview(stdin or b"")
     with selectors.DefaultSelector() as selector:
         assert child.stdout is not None
@@ -159,10 +169,12 @@ def _pump(
                 raise ProgramTimedOut(f"{name} did not finish within {timeout:g} seconds")
             if should_stop is not None and should_stop():
                 raise Cancelled(f"{name} was stopped because the build was cancelled")
+            if max_memory is not None and _own_memory(child.pid) > max_memory:
+                raise ProgramFailed(f"{name} used more than {max_memory // 2**20} MiB of memory")
             if not selector.get_map():
                 time.sleep(0.001)
                 continue
-            for key, _ in selector.select(_POLL_SECONDS):
+            for key, _ in selector.select(poll):
                 if key.data == "stdin":
                     pending = _feed(key.fd, pending)
                     if not pending:
@@ -175,6 +187,16 @@ def _pump(
                     output.take(key.data, data, name)
                 else:
                     selector.unregister(key.fileobj)
+
+
+def _own_memory(pid: int) -> int:
+    """Bytes in memory that no file stands behind: a mapped database is the kernel's to drop. 0 when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return 0
+    found = [line.split() for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:"))]
+    return sum(int(fields[1]) for fields in found) * 1024
 
 
 def _feed(fd: int, pending: memoryview) -> memoryview:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from builder.errors import SettingsInvalid
@@ -71,8 +71,17 @@ class Settings(BaseSettings):
     trivy: Path | None = Field(
         default=None, description="The Trivy binary; by default the one installed with Goldsmith."
     )
+    trivy_sha256: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The sha256 of each Trivy binary that may run, comma-separated; by default any is, and recorded.",
+    )
+    trivy_memory_bytes: int = Field(
+        default=2048 * _MIB, ge=256 * _MIB, description="Memory limit of one run of Trivy, mapped files aside."
+    )
     trivy_database: str | None = Field(
-        default=None, description="Trivy's database: an OCI repository or a directory; by default Trivy's own source."
+        default=None,
+        description="Trivy's database: an OCI repository, a directory, a .tar.gz, or `imported`; by default Trivy's "
+        "own source.",
     )
     trivy_database_hours: int = Field(default=48, ge=1, description="Maximum age of the database; older fails closed.")
     trivy_seconds: int = Field(default=600, ge=1, description="Time limit of one scan.")
@@ -112,10 +121,19 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        listed = values.get("insecure_registries")
-        if isinstance(listed, str):
-            values["insecure_registries"] = tuple(part.strip() for part in listed.split(",") if part.strip())
+        for name in ("insecure_registries", "trivy_sha256"):
+            listed = values.get(name)
+            if isinstance(listed, str):
+                values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
         return values
+
+    @field_validator("trivy_sha256")
+    @classmethod
+    def _digests(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        digests = tuple(value.removeprefix("sha256:").lower() for value in values)
+        if not all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests):
+            raise ValueError("each must be a sha256 of 64 hex digits")
+        return digests
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

@@ -28,6 +28,11 @@ class SbomFormat(StrEnum):
     SPDX = "spdx"
 
 
+class ScanFormat(StrEnum):
+    JSON = "json"
+    SARIF = "sarif"
+
+
 @router.get("/{digest}", summary="See a released image", responses=_ERRORS)
 def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> ImageView:
     with database.read() as session:
@@ -69,8 +74,13 @@ def get_sbom(
 
 
 @router.get("/{digest}/scan", summary="The scanner's report", response_class=Response, responses=_ERRORS)
-def get_scan(digest: Digest, _: Caller, database: Store) -> Response:
-    return _attachment(database, digest, Kind.SCAN)
+def get_scan(
+    digest: Digest,
+    _: Caller,
+    database: Store,
+    form: Annotated[ScanFormat, Query(alias="format")] = ScanFormat.JSON,
+) -> Response:
+    return _attachment(database, digest, Kind.SARIF if form is ScanFormat.SARIF else Kind.SCAN)
 
 
 @router.get(

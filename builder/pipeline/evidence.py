@@ -61,6 +61,7 @@ class ScanEvidence(_Evidence):
     report_digest: str
     cyclonedx_digest: str
     spdx_digest: str
+    sarif_digest: str | None = None
     started_at: AwareDatetime | None = None
     seconds: float | None = None
 

@@ -22,6 +22,7 @@ from builder.store.states import State
 CYCLONEDX_TYPE = "application/vnd.cyclonedx+json"
 SPDX_TYPE = "application/spdx+json"
 REPORT_TYPE = "application/vnd.aquasec.trivy.report+json"
+SARIF_TYPE = "application/sarif+json"
 _DATABASE_SECONDS = 900.0
 
 log = logging.getLogger("goldsmith")
@@ -89,15 +90,18 @@ class ScanStage:
             cyclonedx = attachments.attach(session, build.id, Kind.CYCLONEDX, CYCLONEDX_TYPE, result.cyclonedx)
             spdx = attachments.attach(session, build.id, Kind.SPDX, SPDX_TYPE, result.spdx)
             report = attachments.attach(session, build.id, Kind.SCAN, REPORT_TYPE, result.report)
+            sarif = attachments.attach(session, build.id, Kind.SARIF, SARIF_TYPE, result.sarif)
             evidence = kept(
                 ScanEvidence(
                     scanner=result.scanner,
                     database=result.database,
-                    findings=result.findings,
+                    # Each package's licences are in the report: a record that lasts needs them only once.
+                    findings=result.findings.model_copy(update={"licenses": ()}),
                     verdict=verdict,
                     report_digest=report,
                     cyclonedx_digest=cyclonedx,
                     spdx_digest=spdx,
+                    sarif_digest=sarif,
                     started_at=result.started_at,
                     seconds=result.seconds,
                 )

@@ -29,7 +29,7 @@ from builder.registry.credentials import (
 from builder.registry.reference import Repository
 from builder.scanning.binary import Credentials as ScannerCredentials
 from builder.scanning.binary import Trivy
-from builder.scanning.database import DatabaseSource, database_source
+from builder.scanning.sources import DatabaseSource, database_source
 from builder.scanning.trivy import Scanner
 from builder.settings import Settings
 from builder.signing.identity import AmbientIdentity, ClientCredentials, IdentitySource, TokenFile
@@ -112,7 +112,11 @@ class Services:
 
     @cached_property
     def trivy(self) -> Trivy:
-        return Trivy(self.settings.trivy or Path(sys.executable).parent / "trivy")
+        return Trivy(
+            self.settings.trivy or Path(sys.executable).parent / "trivy",
+            allowed=self.settings.trivy_sha256,
+            memory=self.settings.trivy_memory_bytes,
+        )
 
     @property
     def trivy_cache(self) -> Path:
@@ -121,7 +125,7 @@ class Services:
     @cached_property
     def scanner(self) -> Scanner:
         return Scanner(
-            self.trivy.path,
+            self.trivy,
             self.trivy_cache,
             timeout=self.settings.trivy_seconds,
             maximum_age=self.database_age,

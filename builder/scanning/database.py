@@ -9,25 +9,34 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
+import sqlite3
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from builder.errors import GoldsmithError, ProgramFailed, Unavailable
+from builder.errors import GoldsmithError, Unavailable
 from builder.locking import exclusive
 from builder.scanning import java_index
-from builder.scanning.binary import Credentials, Trivy, last_words, private_directory
-from builder.scanning.database_file import Metadata, read_content, read_metadata
+from builder.scanning.binary import Trivy
+from builder.scanning.database_file import read_content, read_metadata
 from builder.scanning.errors import DatabaseCorrupt, DatabaseMissing, DatabaseStale
+from builder.scanning.fetching import bring, bring_file, offered_by
 from builder.scanning.findings import DatabaseIdentity
+from builder.scanning.sources import (
+    SETTING,
+    ArchiveSource,
+    DatabaseSource,
+    DirectorySource,
+    FileSource,
+    ImportedSource,
+)
 
-_SETTING = "set GOLDSMITH_TRIVY_DATABASE to an OCI repository that this host reaches, or to a directory with trivy.db"
 # Above what a fetch may take: whoever waits for one must not give up first.
 _LOCK_SECONDS = 1200.0
 _RETRY_AFTER = timedelta(minutes=15)
@@ -35,101 +44,116 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class DefaultSource:
-    """Where Trivy itself looks: its makers' public registries."""
-
-    def __str__(self) -> str:
-        return "trivy-default"
-
-
-@dataclass(frozen=True)
-class MirrorSource:
-    """An OCI repository, `host[:port]/repository[:tag]`; the tag is the schema version, 2, when left out."""
-
-    repository: str
-    insecure: bool = False
-    credentials: Credentials | None = None
-
-    def __str__(self) -> str:
-        return f"oci:{self.repository}"
-
-
-@dataclass(frozen=True)
-class DirectorySource:
-    """A directory with trivy.db and metadata.json, or with a directory `db` that holds them."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"directory:{self.path}"
-
-
-DatabaseSource = DefaultSource | MirrorSource | DirectorySource
-
-
-def database_source(
-    text: str | None, *, insecure: bool = False, credentials: Credentials | None = None
-) -> DatabaseSource:
-    """The source a setting names: nothing is Trivy's own, what begins with `/` or `.` is a directory, else a mirror."""
-    if not text:
-        return DefaultSource()
-    if text.startswith(("/", ".")):
-        return DirectorySource(Path(text))
-    return MirrorSource(text, insecure, credentials)
-
-
-@dataclass(frozen=True)
 class Database:
-    """A database in place. `directory` is what Trivy calls its cache directory."""
+    """A database in place. `directory` is what Trivy calls its cache directory; `offered` is how its source looked."""
 
     directory: Path
     identity: DatabaseIdentity
+    offered: str | None = None
 
 
 class _Record(BaseModel):
-    """What we noted when we put a database in place; size and time tell without hashing that it is still that one."""
+    """What we noted when we put a database in place; size and time tell without hashing that it is still that one.
+
+    `offered` is how a file source looked then.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     identity: DatabaseIdentity
     size: int
     mtime_ns: int
+    offered: str | None = None
 
 
-def installed(cache_dir: Path, maximum_age: timedelta) -> Database:
-    """The database in place, for a scan. Raises DatabaseMissing, DatabaseCorrupt or DatabaseStale."""
+@dataclass(frozen=True)
+class _Wanted:
+    """What a database must be: from `source`, and not older than `maximum_age` unless `allow_stale`."""
+
+    source: DatabaseSource
+    maximum_age: timedelta
+    allow_stale: bool
+
+    def usable(self, cache_dir: Path) -> Database | None:
+        """The database in place, if it is that; what is wrong with it, a fetch mends."""
+        try:
+            database = installed(cache_dir, self.maximum_age, allow_stale=self.allow_stale)
+        except Unavailable:
+            return None
+        return database if database.identity.source == str(self.source) else None
+
+
+def installed(cache_dir: Path, maximum_age: timedelta, *, allow_stale: bool = False) -> Database:
+    """The database in place, for a scan. Raises DatabaseMissing, DatabaseCorrupt or DatabaseStale.
+
+    With `allow_stale` one that is too old is answered too, marked as stale.
+    """
     database = _current(cache_dir)
     if database is None:
-        raise DatabaseMissing("no vulnerability database has been fetched yet", hint=_SETTING)
-    _check_age(database.identity, maximum_age)
-    return database
+        raise DatabaseMissing("no vulnerability database has been fetched yet", hint=SETTING)
+    identity = _judged(database.identity, maximum_age, allow_stale=allow_stale)
+    return replace(database, identity=identity)
 
 
 def ensure(
-    trivy: Trivy, source: DatabaseSource, cache_dir: Path, *, maximum_age: timedelta, timeout: float
+    trivy: Trivy,
+    source: DatabaseSource,
+    cache_dir: Path,
+    *,
+    maximum_age: timedelta,
+    timeout: float,
+    allow_stale: bool = False,
 ) -> DatabaseIdentity:
     """Have a database from `source` in place that is not older than `maximum_age`, fetching one when that is due.
 
     Callers side by side wait for the one that fetches. A fetch that fails leaves the old database where it is, good
-    until its age ends it. Raises DatabaseMissing, DatabaseStale or DatabaseCorrupt.
+    until its age ends it, or with `allow_stale` longer. Raises DatabaseMissing, DatabaseStale or DatabaseCorrupt.
     """
-    root = cache_dir / "databases"
-    root.mkdir(parents=True, exist_ok=True)
-    usable = _usable(cache_dir, source, maximum_age)
+    root = _root(cache_dir)
+    wanted = _Wanted(source, maximum_age, allow_stale)
+    usable = wanted.usable(cache_dir)
     if usable and not _is_due(root, source, usable, maximum_age):
         return usable.identity
     with _locked(root):
-        usable = _usable(cache_dir, source, maximum_age)
+        usable = wanted.usable(cache_dir)
         if usable and not _is_due(root, source, usable, maximum_age):
             return usable.identity
         try:
-            (root / "attempted").touch()
-            return _fetch(trivy, source, root, usable, maximum_age, timeout).identity
+            return _fetch(trivy, root, wanted, usable, timeout).identity
         except GoldsmithError as error:
             if usable:
                 _log.warning("the vulnerability database of %s stays: %s", usable.identity.updated_at, error.detail)
                 return usable.identity
             raise _with_age_of_the_old(cache_dir, maximum_age, error) from error
+
+
+def update(
+    trivy: Trivy, source: DatabaseSource, cache_dir: Path, *, maximum_age: timedelta, timeout: float
+) -> DatabaseIdentity:
+    """Fetch a database now, due or not. Raises DatabaseMissing, DatabaseStale or DatabaseCorrupt; the old one stays."""
+    root = _root(cache_dir)
+    wanted = _Wanted(source, maximum_age, allow_stale=False)
+    with _locked(root):
+        return _fetch(trivy, root, wanted, wanted.usable(cache_dir), timeout).identity
+
+
+def take_in(source: FileSource, cache_dir: Path, *, maximum_age: timedelta, allow_stale: bool) -> DatabaseIdentity:
+    """Put a database that somebody brought in place, as imported. Raises DatabaseMissing, …Stale or …Corrupt."""
+    root = _root(cache_dir)
+    wanted = _Wanted(ImportedSource(), maximum_age, allow_stale)
+
+    def fill(incoming: Path) -> None:
+        (incoming / "db").mkdir()
+        bring_file(source, incoming / "db")
+
+    with _locked(root):
+        return _take(root, wanted, wanted.usable(cache_dir), fill).identity
+
+
+def _root(cache_dir: Path) -> Path:
+    root = cache_dir / "databases"
+    root.mkdir(parents=True, exist_ok=True)
+    return root
 
 
 def _with_age_of_the_old(cache_dir: Path, maximum_age: timedelta, error: GoldsmithError) -> GoldsmithError:
@@ -159,44 +183,37 @@ def _current(cache_dir: Path) -> Database | None:
         unchanged or read_content(directory / "db" / "trivy.db").digest == record.identity.digest
     ):
         raise DatabaseCorrupt("the vulnerability database was changed after it was put in place", hint="fetch it again")
-    return Database(directory, record.identity)
+    return Database(directory, record.identity, record.offered)
 
 
-def _check_age(identity: DatabaseIdentity, maximum_age: timedelta) -> None:
+def _judged(identity: DatabaseIdentity, maximum_age: timedelta, *, allow_stale: bool) -> DatabaseIdentity:
+    """Marked as stale if it is too old and may be; else raises DatabaseStale."""
     age = datetime.now(UTC) - identity.updated_at
-    if age > maximum_age:
+    stale = age > maximum_age
+    if stale and not allow_stale:
         raise DatabaseStale(
             f"the vulnerability database is of {identity.updated_at:%Y-%m-%d %H:%M} UTC, "
             f"{_hours(age)} old; the limit is {_hours(maximum_age)}",
-            hint=f"{_SETTING}; GOLDSMITH_TRIVY_DATABASE_HOURS is the limit",
+            hint=f"{SETTING}; GOLDSMITH_TRIVY_DATABASE_HOURS is the limit",
         )
+    return identity.model_copy(update={"stale": stale})
 
 
 def _hours(age: timedelta) -> str:
     return f"{age / timedelta(hours=1):.0f} hours"
 
 
-def _usable(cache_dir: Path, source: DatabaseSource, maximum_age: timedelta) -> Database | None:
-    """The database in place if a scan could use it and it is from `source`; what is wrong with it, a fetch mends."""
-    try:
-        database = installed(cache_dir, maximum_age)
-    except Unavailable:
-        return None
-    return database if database.identity.source == str(source) else None
-
-
 def _is_due(root: Path, source: DatabaseSource, database: Database, maximum_age: timedelta) -> bool:
-    if isinstance(source, DirectorySource):
-        try:
-            offered = _directory_of(source).joinpath("metadata.json").read_bytes()
-        except (OSError, DatabaseMissing):
-            return True
-        return offered != (database.directory / "db" / "metadata.json").read_bytes()
-    now = datetime.now(UTC)
-    if now < database.identity.next_update and now - database.identity.updated_at < maximum_age / 2:
+    if isinstance(source, ImportedSource):
         return False
     attempted = root / "attempted"
-    return not attempted.exists() or time.time() - attempted.stat().st_mtime > _RETRY_AFTER.total_seconds()
+    lately = attempted.exists() and time.time() - attempted.stat().st_mtime < _RETRY_AFTER.total_seconds()
+    if isinstance(source, DirectorySource | ArchiveSource):
+        offered = offered_by(source)
+        return offered != database.offered and not (lately and attempted.read_text() == (offered or ""))
+    now = datetime.now(UTC)
+    fresh = now < database.identity.next_update and now - database.identity.updated_at < maximum_age / 2
+    return not fresh and not lately
 
 
 @contextmanager
@@ -208,76 +225,60 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(
-    trivy: Trivy, source: DatabaseSource, root: Path, present: Database | None, maximum_age: timedelta, timeout: float
+def _fetch(trivy: Trivy, root: Path, wanted: _Wanted, present: Database | None, timeout: float) -> Database:
+    source = wanted.source
+    offered = offered_by(source) if isinstance(source, DirectorySource | ArchiveSource) else None
+
+    def fill(incoming: Path) -> None:
+        (root / "attempted").write_text(offered or "")
+        bring(trivy, source, incoming, timeout=timeout)
+
+    return _take(root, wanted, present, fill, offered)
+
+
+def _take(
+    root: Path, wanted: _Wanted, present: Database | None, fill: Callable[[Path], None], offered: str | None = None
 ) -> Database:
+    """Let `fill` bring a database, look at it, and put it in place."""
     now = datetime.now(UTC)
-    incoming = Path(tempfile.mkdtemp(prefix="incoming-", dir=root))
+    incoming = root / f"incoming-{uuid.uuid4().hex}"
     try:
-        (incoming / "db").mkdir()
-        if isinstance(source, DirectorySource):
-            _copy(source, incoming / "db")
-        else:
-            _download(trivy, source, incoming, timeout)
-        metadata = read_metadata(incoming / "db" / "metadata.json", now)
-        identity = _identify(incoming, source, metadata, now)
-        _check_age(identity, maximum_age)
+        incoming.mkdir(mode=0o700)
+        fill(incoming)
+        identity = _identify(incoming, wanted, now)
         if present and identity.updated_at < present.identity.updated_at:
             raise DatabaseStale(
-                f"{source} offers a database of {identity.updated_at:%Y-%m-%d %H:%M} UTC, older than the one in place"
+                f"{wanted.source} offers a database of {identity.updated_at:%Y-%m-%d %H:%M} UTC, older than the one in "
+                "place"
             )
         java_index.write(incoming / "java-db", now)
-        return _put_in_place(root, incoming, identity)
+        return _put_in_place(root, incoming, identity, offered)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseMissing(
+            f"a vulnerability database from {wanted.source} cannot be put in place: {error}",
+            hint=f"check that {root} may be written and has room",
+        ) from error
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _identify(incoming: Path, source: DatabaseSource, metadata: Metadata, now: datetime) -> DatabaseIdentity:
+def _identify(incoming: Path, wanted: _Wanted, now: datetime) -> DatabaseIdentity:
+    metadata = read_metadata(incoming / "db" / "metadata.json", now)
     content = read_content(incoming / "db" / "trivy.db")
-    return DatabaseIdentity(
+    identity = DatabaseIdentity(
         digest=content.digest,
         updated_at=metadata.updated_at,
         next_update=metadata.next_update,
         downloaded_at=now,
-        source=str(source),
+        source=str(wanted.source),
         sample=content.sample,
     )
+    return _judged(identity, wanted.maximum_age, allow_stale=wanted.allow_stale)
 
 
-def _download(trivy: Trivy, source: DefaultSource | MirrorSource, incoming: Path, timeout: float) -> None:
-    arguments = ["--download-db-only", "--cache-dir", str(incoming)]
-    insecure, credentials = False, None
-    if isinstance(source, MirrorSource):
-        arguments += ["--db-repository", source.repository]
-        insecure, credentials = source.insecure, source.credentials
-    try:
-        with private_directory() as cwd:
-            trivy.run_on_registry(arguments, cwd=cwd, timeout=timeout, insecure=insecure, credentials=credentials)
-    except ProgramFailed as error:
-        raise DatabaseMissing(
-            f"no vulnerability database could be fetched from {source}: {last_words(error)}", hint=_SETTING
-        ) from error
-
-
-def _directory_of(source: DirectorySource) -> Path:
-    for directory in (source.path, source.path / "db"):
-        if (directory / "trivy.db").is_file() and (directory / "metadata.json").is_file():
-            return directory
-    raise DatabaseMissing(f"{source.path} has no trivy.db with its metadata.json", hint=_SETTING)
-
-
-def _copy(source: DirectorySource, target: Path) -> None:
-    directory = _directory_of(source)
-    try:
-        for name in ("trivy.db", "metadata.json"):
-            shutil.copyfile(directory / name, target / name)
-    except OSError as error:
-        raise DatabaseMissing(f"the database in {directory} cannot be copied: {error.strerror}") from error
-
-
-def _put_in_place(root: Path, incoming: Path, identity: DatabaseIdentity) -> Database:
+def _put_in_place(root: Path, incoming: Path, identity: DatabaseIdentity, offered: str | None) -> Database:
     stat = (incoming / "db" / "trivy.db").stat()
-    record = _Record(identity=identity, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    record = _Record(identity=identity, size=stat.st_size, mtime_ns=stat.st_mtime_ns, offered=offered)
     (incoming / "record.json").write_text(record.model_dump_json())
     incoming.chmod(0o755)
     directory = root / f"{identity.digest.removeprefix('sha256:')[:16]}-{time.time_ns()}"
@@ -290,4 +291,4 @@ def _put_in_place(root: Path, incoming: Path, identity: DatabaseIdentity) -> Dat
     for old in root.iterdir():
         if old.is_dir() and not old.is_symlink() and old.name not in (directory.name, before):
             shutil.rmtree(old, ignore_errors=True)
-    return Database(directory, identity)
+    return Database(directory, identity, offered)

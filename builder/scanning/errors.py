@@ -19,11 +19,25 @@ class ScanReportInvalid(Broken):
     title = "The scanner's report cannot be understood"
 
 
+class ScanIncomplete(Broken):
+    """Trivy ended well but said that it has not looked at everything, so what it found is not all."""
+
+    slug = "scan-incomplete"
+    title = "The scanner has not looked at everything"
+
+
 class ScannerUnusable(Broken):
     """The configured scanner, or what it was asked, cannot give a result that a record may name."""
 
     slug = "scanner-unusable"
     title = "The scanner cannot be used"
+
+
+class ScannerNotAllowed(Broken):
+    """The scanner's binary is none of those that this installation allows by digest. It was not started."""
+
+    slug = "scanner-not-allowed"
+    title = "The scanner's binary is not one that is allowed"
 
 
 class DatabaseMissing(Unavailable):

@@ -147,10 +147,14 @@ class Package(_Frozen):
 
 
 class OperatingSystem(_Frozen):
-    """The distribution found in the image, for example `debian` `12.12`."""
+    """The distribution found in the image, for example `debian` `12.12`.
+
+    `end_of_life`: it gets no security updates any more, so what is known of its packages is not all.
+    """
 
     family: Text
     name: Text
+    end_of_life: bool = False
 
 
 class ScannerIdentity(_Frozen):

@@ -11,44 +11,55 @@ from functools import partial
 from pathlib import Path
 
 from builder.errors import ProgramFailed
-from builder.scanning.binary import Credentials, Trivy, last_words, private_directory
+from builder.scanning.binary import QUIET, Credentials, Trivy, last_words, private_directory
 from builder.scanning.database import Database, installed
 from builder.scanning.errors import ScanFailed, ScannerUnusable, ScanReportInvalid
-from builder.scanning.findings import ScannerIdentity, ScanResult
+from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, ScanResult
 from builder.scanning.layers import LayerMemory
-from builder.scanning.report import read_report
-from builder.scanning.sbom import check_complete
+from builder.scanning.report import read_report, read_report_on_packages
+from builder.scanning.sarif import sarif
+from builder.scanning.sbom import check_complete, cyclonedx_purls
 
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+@sha256:[0-9a-f]{64}")
-_SCAN = (
-    "--image-src", "remote", "--scanners", "vuln,secret", "--image-config-scanners", "misconfig,secret",
-    "--list-all-pkgs", "--format", "json", "--ignorefile", "", "--secret-config", "", "--offline-scan",
-    "--skip-db-update", "--skip-java-db-update", "--skip-check-update",
+_PLAIN = (
+    "--list-all-pkgs", "--format", "json", "--ignorefile", "", "--offline-scan", "--skip-db-update",
+    "--skip-java-db-update",
 )  # fmt: skip
+_SCAN = (
+    *_PLAIN, "--image-src", "remote", "--scanners", "vuln,secret,license", "--image-config-scanners",
+    "misconfig,secret", "--secret-config", "", "--skip-check-update",
+)  # fmt: skip
+_SCAN_SBOM = ("sbom", *_PLAIN, *QUIET, "--scanners", "vuln", "--cache-backend", "memory")
 _CONVERT_SECONDS = 120.0
 _MAXIMUM_REPORT = 256 * 1024 * 1024
+_Ahead = tuple[str, DatabaseIdentity, ScannerIdentity]
 
 
 class Scanner:
     """Scans with one binary and the database below `cache_dir`.
 
-    `timeout` is in seconds, for the run on the image. A database older than `maximum_age` is refused: Trivy itself
-    would use it without a word. Scans may run side by side, in threads and in processes.
+    `timeout` is in seconds, for one run. A database older than `maximum_age` is refused: Trivy itself would use it
+    without a word. Where `allow_stale` is given it is used, and the result's `database.stale` says so. Scans may run
+    side by side, in threads and in processes.
     """
 
     _AHEAD = 4
 
-    def __init__(self, binary: Path, cache_dir: Path, *, timeout: float, maximum_age: timedelta) -> None:
-        self._trivy = Trivy(binary)
+    def __init__(self, trivy: Trivy, cache_dir: Path, *, timeout: float, maximum_age: timedelta) -> None:
+        self._trivy = trivy
         self._cache_dir = cache_dir
         self._layers = LayerMemory(cache_dir / "layers")
-        self._ahead: dict[tuple[str, str, str], ScanResult] = {}
+        self._ahead: dict[_Ahead, ScanResult] = {}
         self._timeout = timeout
         self._maximum_age = maximum_age
 
     def identity(self) -> ScannerIdentity:
-        """Raises ScannerUnusable, ProgramMissing or ProgramFailed."""
+        """Raises ScannerUnusable, ScannerNotAllowed, ProgramMissing or ProgramFailed."""
         return self._trivy.identity()
+
+    def database(self, *, allow_stale: bool = False) -> Database:
+        """The database in place. Raises DatabaseMissing, DatabaseStale or DatabaseCorrupt."""
+        return installed(self._cache_dir, self._maximum_age, allow_stale=allow_stale)
 
     def scan(
         self,
@@ -56,33 +67,66 @@ class Scanner:
         *,
         insecure: bool = False,
         credentials: Credentials | None = None,
+        allow_stale: bool = False,
         should_stop: Callable[[], bool] | None = None,
     ) -> ScanResult:
-        """Scan `host[:port]/repository@sha256:…` for vulnerabilities, secrets and mistakes in its configuration.
+        """Scan `host[:port]/repository@sha256:…` for vulnerabilities, secrets, licences and mistakes in its
+        configuration.
 
         The digest must be an image's manifest: of an index, Trivy would scan one platform and say nothing of the rest.
         `insecure` allows plain HTTP (loopback needs no leave) and unknown certificates.
-        Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt, ScanFailed, ScanReportInvalid, ScannerUnusable,
-        ProgramTimedOut or Cancelled. There is no result but a complete one.
+        Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt, ScanFailed, ScanIncomplete, ScanReportInvalid,
+        ScannerUnusable, ScannerNotAllowed, ProgramTimedOut or Cancelled. There is no result but a complete one.
         """
         if not _PINNED.fullmatch(reference):
             raise ScannerUnusable(
                 f"{reference!r:.200} is not an image by digest: what is scanned must be what is signed"
             )
         scanner = self.identity()
-        database = installed(self._cache_dir, self._maximum_age)
-        ahead = self._ahead.pop((reference, database.identity.digest, scanner.sha256), None)
+        database = self.database(allow_stale=allow_stale)
+        ahead = self._ahead.pop((reference, database.identity, scanner), None)
         return ahead or self._scan(reference, scanner, database, insecure, credentials, should_stop)
 
-    def scan_ahead(self, reference: str, *, insecure: bool = False, credentials: Credentials | None = None) -> None:
+    def scan_ahead(
+        self,
+        reference: str,
+        *,
+        insecure: bool = False,
+        credentials: Credentials | None = None,
+        allow_stale: bool = False,
+    ) -> None:
         """Scan what will be asked for soon: `scan` then has its answer, once, if scanner and database are the same.
 
         Raises what `scan` raises.
         """
-        result = self.scan(reference, insecure=insecure, credentials=credentials)
+        result = self.scan(reference, insecure=insecure, credentials=credentials, allow_stale=allow_stale)
         while len(self._ahead) >= self._AHEAD:
             self._ahead.pop(next(iter(self._ahead)))
-        self._ahead[reference, result.database.digest, result.scanner.sha256] = result
+        self._ahead[reference, result.database, result.scanner] = result
+
+    def scan_sbom(
+        self,
+        cyclonedx: bytes,
+        *,
+        database: Database | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Findings:
+        """The vulnerabilities of what a CycloneDX document of ours names: what a scan of the image itself would find.
+
+        No image is pulled. `database` is what `database` answers, for many documents to be judged by the same one;
+        without it, the one in place. Raises what `scan` raises.
+        """
+        database = database or self.database()
+        purls = cyclonedx_purls(cyclonedx)
+        with private_directory() as directory:
+            document, output = directory / "bom.cdx.json", directory / "report.json"
+            document.write_bytes(cyclonedx)
+            arguments = [*_SCAN_SBOM, "--cache-dir", str(database.directory), "--output", str(output), str(document)]
+            try:
+                self._trivy.run(arguments, cwd=directory, timeout=self._timeout, should_stop=should_stop)
+            except ProgramFailed as error:
+                raise ScanFailed(f"Trivy could not scan a bill of materials: {last_words(error)}") from error
+            return read_report_on_packages(_read_output(output, "report on a bill of materials"), purls)
 
     def _scan(
         self,
@@ -107,11 +151,13 @@ class Scanner:
         return ScanResult(
             reference=reference,
             findings=report.findings,
-            package_count=report.package_count,
+            package_count=len(report.packages),
+            packages=report.packages,
             operating_system=report.operating_system,
             report=report.document,
             cyclonedx=cyclonedx,
             spdx=spdx,
+            sarif=sarif(reference, report.findings, scanner, database.identity),
             scanner=scanner,
             database=database.identity,
             started_at=started_at,

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     CYCLONEDX = "sbom-cyclonedx"
     SPDX = "sbom-spdx"
     SCAN = "scan"
+    SARIF = "scan-sarif"
     SCAN_ATTESTATION = "scan-attestation"
     VERDICT = "verdict"
     FACTS = "facts"

@@ -20,9 +20,10 @@ from pathlib import Path
 import httpx
 
 from builder.scanning.binary import Trivy
-from builder.scanning.database import DirectorySource, ensure
+from builder.scanning.database import ensure
 from builder.scanning.sample.artifact import OciArtifact
 from builder.scanning.sample.build import SampleDatabase, build_sample
+from builder.scanning.sources import DirectorySource
 from builder.scanning.trivy import Scanner
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -212,7 +213,7 @@ def install(cache: Path, *, maximum_age: timedelta = 2 * DAY, age: timedelta = t
 
 
 def scanner(cache: Path, *, binary: Path = TRIVY, timeout: float = 60) -> Scanner:
-    return Scanner(binary, cache, timeout=timeout, maximum_age=2 * DAY)
+    return Scanner(Trivy(binary), cache, timeout=timeout, maximum_age=2 * DAY)
 
 
 def push(server: Registry, repository: str, artifact: OciArtifact) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from builder.scanning.binary import Credentials, Trivy
-from builder.scanning.database import MirrorSource, ensure
+from builder.scanning.database import ensure
 from builder.scanning.errors import (
     DatabaseCorrupt,
     DatabaseMissing,
     DatabaseStale,
 )
 from builder.scanning.sample.artifact import database_artifact
+from builder.scanning.sources import MirrorSource
 from tests.integration.scanning_server import (
     BOOKWORM,
     CLEAN,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.cli.main import main
-from builder.scanning.database import DirectorySource, database_source
+from builder.scanning.sources import DirectorySource, database_source
 from builder.store import keys
 from builder.store.database import Database
 

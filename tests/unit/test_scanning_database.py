@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 
 from builder.scanning.binary import Credentials, Trivy
-from builder.scanning.database import (
-    Database,
-    DefaultSource,
-    DirectorySource,
-    MirrorSource,
-    database_source,
-    ensure,
-    installed,
-)
+from builder.scanning.database import Database, ensure, installed
 from builder.scanning.errors import DatabaseCorrupt, DatabaseMissing, DatabaseStale, ScannerUnusable
 from builder.scanning.findings import DatabaseIdentity
 from builder.scanning.sample import bolt
 from builder.scanning.sample.build import build_sample
+from builder.scanning.sources import DefaultSource, DirectorySource, MirrorSource, database_source
 
 TWO_DAYS = timedelta(days=2)
 HOUR = timedelta(hours=1)

@@ -118,7 +118,7 @@ def test_findings_come_out_typed() -> None:
     (secret,) = report.findings.secrets
     assert (secret.rule, secret.target, secret.line) == ("private-key", "/opt/key.pem", 2)
     assert [check.id for check in report.findings.misconfigurations] == ["DS-0031"]
-    assert report.package_count == 2
+    assert len(report.packages) == 2
     assert report.purls == {"pkg:deb/debian/openssl@3.0.9-1"}
     assert report.findings.vulnerabilities_by_severity()[Severity.HIGH] == 1
 
@@ -139,7 +139,7 @@ def test_the_inventory_has_the_packages_and_no_findings() -> None:
 
 def test_an_image_without_results_is_an_image_without_packages() -> None:
     bare = {key: value for key, value in REPORT.items() if key != "Results"}
-    assert read_report(json.dumps(bare).encode(), REFERENCE).package_count == 0
+    assert read_report(json.dumps(bare).encode(), REFERENCE).packages == ()
 
 
 @pytest.mark.parametrize("version", [None, 1, 3, "2", True, [2]])
