@@ -86,6 +86,24 @@ class Settings(BaseSettings):
     trivy_database_hours: int = Field(default=48, ge=1, description="Maximum age of the database; older fails closed.")
     trivy_seconds: int = Field(default=600, ge=1, description="Time limit of one scan.")
 
+    # Exceptions, and released images scanned again
+    exception_approvers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names of the API keys that may make exceptions, comma-separated; by default none may."
+    )
+    exception_days: int = Field(default=180, ge=1, description="How many days ahead an exception may expire.")
+    rescan_minutes: int = Field(
+        default=60, ge=0, description="How often to look for a newer database and scan releases again; 0 is never."
+    )
+    webhook_url: str | None = Field(
+        default=None, description="Where to tell of new findings above the policy: an https URL, signed notices."
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="A file with the webhook's secret, `whsec_` and base64 (Standard Webhooks)."
+    )
+    webhook_private: bool = Field(
+        default=False, description="Let the webhook be at a private or loopback address, and over plain HTTP."
+    )
+
     # Signer (the release worker, and a rebuild worker as another identity)
     sigstore_trust_config: Path | None = Field(
         default=None, description="Client trust configuration of a private Sigstore; by default the public instance."
@@ -121,7 +139,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("insecure_registries", "trivy_sha256"):
+        for name in ("insecure_registries", "trivy_sha256", "exception_approvers"):
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
@@ -144,6 +162,8 @@ class Settings(BaseSettings):
             raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD_FILE go together")
         if bool(self.signer_identity) != bool(self.signer_issuer):
             raise ValueError("SIGNER_IDENTITY and SIGNER_ISSUER go together")
+        if bool(self.webhook_url) != bool(self.webhook_secret_file):
+            raise ValueError("WEBHOOK_URL and WEBHOOK_SECRET_FILE go together")
         if bool(self.rebuilder_identity) != bool(self.rebuilder_issuer):
             raise ValueError("REBUILDER_IDENTITY and REBUILDER_ISSUER go together")
         return self

@@ -19,7 +19,8 @@ from builder.pipeline.services import Services
 from builder.pipeline.stage import WorkerLost
 from builder.pipeline.staging import take_back
 from builder.settings import load_settings
-from builder.store import builds, journal
+from builder.store import builds, errands, journal
+from builder.store.errands import ErrandKind
 from builder.store.states import State
 
 _POLL_SECONDS = 0.1
@@ -43,6 +44,17 @@ def publish(services: Services, app: Celery) -> int:
         app.send_task(f"goldsmith.{queue}", args=[build_id], queue=queue, retry=False, ignore_result=True)
         with services.database.write() as session:
             builds.mark_published(session, row_id)
+    return len(rows)
+
+
+def hand_out_errands(services: Services, app: Celery) -> int:
+    """Publish every errand that is due. One that comes twice is taken once."""
+    with services.database.read() as session:
+        rows = [(one.id, ErrandKind(one.kind)) for one in errands.due(session)]
+    for errand_id, kind in rows:
+        app.send_task(f"goldsmith.{kind}", args=[errand_id], queue=kind.queue, retry=False, ignore_result=True)
+        with services.database.write() as session:
+            errands.mark_published(session, errand_id)
     return len(rows)
 
 
@@ -96,6 +108,7 @@ def main() -> None:
     while not stopped.wait(_POLL_SECONDS):
         try:
             publish(services, app)
+            hand_out_errands(services, app)
             if time.monotonic() >= due["reap"]:
                 due["reap"] = time.monotonic() + _REAP_SECONDS
                 reap(services)

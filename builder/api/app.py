@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from builder import __version__
-from builder.api import builds, comparisons, documents, images, locks, problems, rebuilds, recipes, service
+from builder.api import builds, comparisons, documents, exceptions, images, locks, problems, rebuilds, recipes, service
 from builder.api.views import LogPage
 from builder.errors import Problem
 from builder.pipeline.services import Services
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documents.router,
         rebuilds.router,
         comparisons.router,
+        exceptions.router,
         recipes.router,
         service.router,
     ):

@@ -175,3 +175,106 @@ class Record(Base):
     digest: Mapped[str] = mapped_column(String(71))
     body: Mapped[bytes] = mapped_column(LargeBinary)
     recorded_at: Mapped[float] = mapped_column(Float)
+
+
+class Errand(Base):
+    """Work that belongs to no build: a document to sign, a round of scans, a notice to deliver. Done at least once.
+
+    `due_at` is the lease, too: whoever takes an errand moves it on, and `tries` fences off whoever had it before.
+    """
+
+    __tablename__ = "errands"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    subject: Mapped[str] = mapped_column(String(71))
+    body: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[float] = mapped_column(Float)
+    due_at: Mapped[float] = mapped_column(Float)
+    published_at: Mapped[float | None] = mapped_column(Float)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    done_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_errands_due", "done_at", "due_at"),)
+
+
+class VexDocument(Base):
+    """An OpenVEX document and the exceptions that somebody here made of it. They count once `bundle_digest` is there.
+
+    `scope` is the exceptions as canonical JSON; its digest is the subject of the signed statement, so that neither
+    owner, expiry nor scope can be changed behind the signature.
+    """
+
+    __tablename__ = "vex_documents"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    state: Mapped[str] = mapped_column(String(10))
+    scope: Mapped[str] = mapped_column(Text)
+    document_digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
+    bundle_digest: Mapped[str | None] = mapped_column(ForeignKey("blobs.digest"))
+    requester: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[float] = mapped_column(Float)
+    signed_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class ExceptionRow(Base):
+    """One exception of a document, to be found by. What counts is read from the signed document, not from here; but
+    one that is revoked counts no more."""
+
+    __tablename__ = "exceptions"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("vex_documents.id"), index=True)
+    vulnerability: Mapped[str] = mapped_column(String(64), index=True)
+    expires_at: Mapped[float] = mapped_column(Float)
+    revoked_at: Mapped[float | None] = mapped_column(Float)
+    revoked_by: Mapped[str | None] = mapped_column(String(100))
+
+
+class Finding(Base):
+    """A vulnerability of a released image, as scans of its bill of materials saw it.
+
+    `above_policy`: the gate would not let the image pass with it now. `since_release`: the release's own scan had not
+    found it. `gone_at`: no scan has found it since.
+    """
+
+    __tablename__ = "findings"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    image_digest: Mapped[str] = mapped_column(String(71))
+    recipe_name: Mapped[str] = mapped_column(String(63))
+    vulnerability: Mapped[str] = mapped_column(String(100))
+    package: Mapped[str] = mapped_column(String(255))
+    installed: Mapped[str] = mapped_column(String(255))
+    fixed: Mapped[str | None] = mapped_column(String(255))
+    severity: Mapped[str] = mapped_column(String(10))
+    purl: Mapped[str | None] = mapped_column(Text)
+    first_seen: Mapped[float] = mapped_column(Float)
+    last_seen: Mapped[float] = mapped_column(Float)
+    gone_at: Mapped[float | None] = mapped_column(Float)
+    database_digest: Mapped[str] = mapped_column(String(71))
+    above_policy: Mapped[bool] = mapped_column(Boolean)
+    since_release: Mapped[bool] = mapped_column(Boolean)
+    exception: Mapped[str | None] = mapped_column(String(26))
+
+    __table_args__ = (
+        UniqueConstraint("image_digest", "vulnerability", "package", "installed"),
+        Index("ix_findings_recipe", "recipe_name"),
+        Index("ix_findings_new", "since_release", "above_policy"),
+    )
+
+
+class Rescan(Base):
+    """The newest scan of a released image's bill of materials. `judged_by` is a digest over all that decides what it
+    comes to: database, policy and exceptions. `problem` says why the newest try came to nothing."""
+
+    __tablename__ = "rescans"
+
+    image_digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    scanned_at: Mapped[float | None] = mapped_column(Float)
+    database_digest: Mapped[str | None] = mapped_column(String(71))
+    judged_by: Mapped[str | None] = mapped_column(String(71))
+    passed: Mapped[bool | None] = mapped_column(Boolean)
+    problem: Mapped[dict[str, Any] | None] = mapped_column(JSON)

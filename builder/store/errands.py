@@ -1,0 +1,107 @@
+"""Errands: work that belongs to no build, kept in the database and handed out like builds, at least once.
+
+A message carries an errand's number alone. Whoever gets it takes the errand; one that comes twice takes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from builder.errors import Problem
+from builder.store.schema import Errand
+
+# The subject of the one errand that scans everything again.
+ALL_RELEASES = "releases"
+
+_LOST_MESSAGE_SECONDS = 60.0
+_FIRST_DELAY = 10.0
+_LONGEST_DELAY = 3600.0
+
+
+class ErrandKind(StrEnum):
+    SIGN = "sign"  # a document of exceptions, by the release worker: it has the identity
+    RESCAN = "rescan"  # every released image, by the scan worker
+    NOTIFY = "notify"  # a notice to a webhook, by the scan worker
+
+    @property
+    def queue(self) -> str:
+        return "release" if self is ErrandKind.SIGN else "scan"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The right to do an errand until its lease ends; `tries` is the number of this try."""
+
+    id: int
+    subject: str
+    body: str | None
+    tries: int
+
+
+def add(session: Session, kind: ErrandKind, subject: str, body: str | None = None) -> None:
+    now = time.time()
+    session.add(Errand(kind=kind, subject=subject, body=body, created_at=now, due_at=now, tries=0))
+
+
+def add_once(session: Session, kind: ErrandKind, subject: str) -> None:
+    """Add an errand unless the same one waits to be done."""
+    if waiting(session, kind, subject) is None:
+        add(session, kind, subject)
+
+
+def waiting(session: Session, kind: ErrandKind, subject: str) -> Errand | None:
+    query = select(Errand).where(Errand.kind == kind, Errand.subject == subject, Errand.done_at.is_(None))
+    return session.scalars(query.limit(1)).first()
+
+
+def newest(session: Session, kind: ErrandKind) -> Errand | None:
+    return session.scalars(select(Errand).where(Errand.kind == kind).order_by(Errand.id.desc()).limit(1)).first()
+
+
+def due(session: Session, limit: int = 100) -> list[Errand]:
+    """What is to be handed out: not yet, or so long ago that the message may have been lost."""
+    now = time.time()
+    unsent = or_(Errand.published_at.is_(None), Errand.published_at < now - _LOST_MESSAGE_SECONDS)
+    query = select(Errand).where(Errand.done_at.is_(None), Errand.due_at <= now, unsent)
+    return list(session.scalars(query.order_by(Errand.due_at).limit(limit)))
+
+
+def mark_published(session: Session, errand_id: int) -> None:
+    session.execute(update(Errand).where(Errand.id == errand_id).values(published_at=time.time()))
+
+
+def take(session: Session, errand_id: int, kind: ErrandKind, lease_seconds: float) -> Taken | None:
+    """Take an errand that is due. None if it is done, in somebody's hands, or to be tried later."""
+    now = time.time()
+    row = session.execute(
+        update(Errand)
+        .where(Errand.id == errand_id, Errand.kind == kind, Errand.done_at.is_(None), Errand.due_at <= now)
+        .values(due_at=now + lease_seconds, published_at=None, tries=Errand.tries + 1)
+        .returning(Errand.subject, Errand.body, Errand.tries)
+    ).first()
+    return Taken(errand_id, row.subject, row.body, row.tries) if row else None
+
+
+def finish(session: Session, taken: Taken, problem: Problem | None = None) -> bool:
+    """The errand is done, or given up with a problem. Whether it was still this taker's."""
+    return _update(session, taken, done_at=time.time(), problem=problem.model_dump(mode="json") if problem else None)
+
+
+def postpone(session: Session, taken: Taken, problem: Problem) -> bool:
+    """Try again later, after ten seconds at first, then twice as long each time, up to an hour."""
+    delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(taken.tries - 1, 16))
+    return _update(session, taken, due_at=time.time() + delay, problem=problem.model_dump(mode="json"))
+
+
+def forget_done(session: Session, older_than_seconds: float) -> None:
+    session.execute(delete(Errand).where(Errand.done_at < time.time() - older_than_seconds))
+
+
+def _update(session: Session, taken: Taken, **values: object) -> bool:
+    held = (Errand.id == taken.id, Errand.tries == taken.tries, Errand.done_at.is_(None))
+    return bool(session.execute(update(Errand).where(*held).values(**values).returning(Errand.id)).first())
