@@ -128,7 +128,9 @@ def compare(
         tempfile.TemporaryDirectory(prefix="goldsmith-compare-") as directory,
         _evidence(invocation, golden_name, _files(bundle, inventory, manifest, image_config), docker_config) as found,
     ):
-        golden = verified_golden(found, trusted(invocation, Choice(trusted_root, identity, issuer)))
+        golden = verified_golden(
+            found, trusted(invocation, Choice(trusted_root, identity, issuer), ask_server=not bundle)
+        )
         with subject_of(subject_name, engine_url=engine, fast=fast, docker_config=docker_config) as subject:
             comparison = compare_with(found, golden, subject, own_rules, Path(directory))
             kept = keep(evidence_directory, comparison, subject, found) if evidence_directory else None
@@ -217,6 +219,10 @@ def _files(
 ) -> Files | None:
     from builder.cli.offline import Files
 
+    if config is not None and manifest is None:
+        raise typer.BadParameter(
+            "the manifest says which config is the image's: give --manifest too", param_hint="--image-config"
+        )
     if bundles and inventory is not None:
         return Files(tuple(bundles), inventory, manifest, config)
     if bundles or inventory or manifest or config:

@@ -64,16 +64,18 @@ class Trusted:
     reproduced: bool = False
 
 
-def trusted(invocation: Invocation, given: Choice) -> Trusted:
-    """Raises TrustIncomplete, TrustInvalid, TrustUnavailable, and what the client raises when the server is asked."""
+def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True) -> Trusted:
+    """Whom to believe. `ask_server`: where nothing else says it, the server may; in an incident it must not.
+
+    Raises TrustIncomplete, TrustInvalid, TrustUnavailable, and what the client raises when the server is asked."""
     found = invocation.found
     rebuilder = given.rebuilder or (found.configuration.rebuilder if found else None)
     if given.rebuilder is not None and rebuilder is None:
         raise TrustIncomplete("--rebuilder names nobody", hint="give the identity in the rebuilder's certificate")
-    return replace(_trusted(invocation, given), rebuilder=rebuilder, reproduced=given.rebuilder is not None)
+    return replace(_trusted(invocation, given, ask_server), rebuilder=rebuilder, reproduced=given.rebuilder is not None)
 
 
-def _trusted(invocation: Invocation, given: Choice) -> Trusted:
+def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted:
     found = invocation.found
     kept = found.configuration if found else None
     root, directory, source = given.trusted_root, Path(), "the command line"
@@ -88,7 +90,7 @@ def _trusted(invocation: Invocation, given: Choice) -> Trusted:
                 if not any((given.trusted_root, given.identity, given.issuer))
                 else (f"the command line and {found.path}")
             )
-    if root is None and identity is None and issuer is None:
+    if root is None and identity is None and issuer is None and ask_server:
         return _from_server(invocation)
     if root is None or identity is None or issuer is None:
         given_by = {"--trusted-root": root, "--identity": identity, "--issuer": issuer}

@@ -31,6 +31,7 @@ LARGEST_FILE = 64 * 1024**3
 LONGEST_PATH = 4096
 DEEPEST = 512
 NOTED_PATHS = 10
+SOCKETS = "sockets, which no archive and no image holds"
 
 _TYPES = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink",
@@ -79,11 +80,14 @@ class Notes:
 class Directory:
     """The tree below a directory, which `fd` holds. `mounts` are the outermost mount points below it, path and type.
 
+    Without `contents` no file is opened, and none has a digest.
+
     A context manager. Raises OSError if there is no such directory, or no /proc to open things through.
     """
 
-    def __init__(self, root: "str") -> "None":
+    def __init__(self, root: "str", contents: "bool" = True) -> "None":
         self.root = root
+        self._contents = contents
         self.notes = Notes()
         # By device and inode: how many more names of it there are, and the first.
         self._first_names: dict[tuple[int, int], tuple[int, Found]] = {}
@@ -172,7 +176,7 @@ class Directory:
     def _found(self, fd: "int", status: "os.stat_result", path: "bytes") -> "Found | None":
         kind = _TYPES.get(stat.S_IFMT(status.st_mode))
         if kind is None:
-            self.notes.add("sockets, which no archive and no image holds", path)
+            self.notes.add(SOCKETS, path)
             return None
         inode = (status.st_dev, status.st_ino)
         if inode in self._first_names:
@@ -181,7 +185,7 @@ class Directory:
                 self._first_names[inode] = (left - 1, first)
             return first._replace(path=path, type="hardlink", target=first.path)
         size, digest, target = 0, None, None
-        if kind == "file":
+        if kind == "file" and self._contents:
             size, digest = self._hashed(fd, status, path)
         elif kind == "symlink":
             target = os.readlink(b"", dir_fd=fd)
@@ -225,11 +229,15 @@ class Directory:
         found = {}
         try:
             for name in os.listxattr(opened):
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     value = os.getxattr(opened, name)
-                    if value:
-                        # A name that the format cannot hold is told in another form: it is strange in any.
-                        found[os.fsencode(name).decode("ascii", "backslashreplace").encode("ascii")] = value
+                except OSError as error:
+                    # One that went while it was looked at must not hide those that come after it.
+                    self.notes.add(f"extended attributes that cannot be read ({error.strerror})", path)
+                    continue
+                if value:
+                    # A name that the format cannot hold is told in another form: it is strange in any.
+                    found[os.fsencode(name).decode("ascii", "backslashreplace").encode("ascii")] = value
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.ENODATA):
                 self.notes.add(f"extended attributes that cannot be read ({error.strerror})", path)

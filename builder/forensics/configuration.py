@@ -30,10 +30,11 @@ _HOST_CAPABILITIES = {
 }  # fmt: skip
 # Programs run, load or trust what these name before, or instead of, their own.
 _LOADING = {
-    "BASH_ENV", "CLASSPATH", "DOTNET_STARTUP_HOOKS", "ENV", "GCONV_PATH", "GIT_SSH", "GIT_SSH_COMMAND", "IFS",
-    "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "OPENSSL_CONF", "PATH", "PERL5LIB",
-    "PERL5OPT", "PROMPT_COMMAND", "PYTHONHOME", "PYTHONINSPECT", "PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT",
-    "SSL_CERT_DIR", "SSL_CERT_FILE", "_JAVA_OPTIONS",
+    "BASH_ENV", "CLASSPATH", "CURL_CA_BUNDLE", "DOTNET_STARTUP_HOOKS", "ENV", "GCONV_PATH", "GIT_SSH",
+    "GIT_SSH_COMMAND", "IFS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_OPTIONS",
+    "NODE_PATH", "OPENSSL_CONF", "PATH", "PERL5LIB", "PERL5OPT", "PROMPT_COMMAND", "PYTHONHOME", "PYTHONINSPECT",
+    "PYTHONPATH", "PYTHONSTARTUP", "REQUESTS_CA_BUNDLE", "RUBYLIB", "RUBYOPT", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "_JAVA_OPTIONS",
 }  # fmt: skip
 _RAW_DEVICES = (
     "/dev/disk", "/dev/dm-", "/dev/hd", "/dev/kmem", "/dev/loop", "/dev/mapper", "/dev/md", "/dev/mem", "/dev/nvme",
@@ -97,7 +98,7 @@ def judge_configuration(subject: Mapping[str, Any], golden: GoldenConfiguration)
         found += _security(host, golden.runtime)
         found += _namespaces(host)
         found += _devices(host)
-        found += _network(host, golden.own)
+        found += _network(subject, host, golden.own)
     return tuple(sorted(found, key=lambda one: (one.expected is not None, -one.severity, one.member)))
 
 
@@ -139,7 +140,7 @@ def _environment(own: Mapping[str, Any], golden: GoldenConfiguration) -> Iterato
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) == now.get(name):
             continue
-        loads = name.upper() in _LOADING or name.startswith("LD_")
+        loads = name.upper() in _LOADING or name.startswith(("LD_", "BASH_FUNC_"))
         rule = (
             "configuration.environment.loading"
             if loads and name in now
@@ -218,10 +219,16 @@ def _devices(host: Mapping[str, Any]) -> Iterator[ConfigurationFinding]:
         yield _found("configuration.device", "HostConfig.DeviceRequests", None, _json(request))
 
 
-def _network(host: Mapping[str, Any], golden: Mapping[str, Any]) -> Iterator[ConfigurationFinding]:
+def _network(
+    subject: Mapping[str, Any], host: Mapping[str, Any], golden: Mapping[str, Any]
+) -> Iterator[ConfigurationFinding]:
     exposed = _mapping(golden.get("ExposedPorts"))
-    for port, bindings in sorted(_mapping(host.get("PortBindings")).items()):
-        places = [_mapping(one) for one in bindings or [{}]]
+    asked = _mapping(host.get("PortBindings"))
+    # With --publish-all, which ports they are is known only of a running container.
+    running = _mapping(_mapping(subject.get("NetworkSettings")).get("Ports")) if host.get("PublishAllPorts") else {}
+    all_exposed = _mapping(_mapping(subject.get("Config")).get("ExposedPorts")) if host.get("PublishAllPorts") else {}
+    for port in sorted({*asked, *all_exposed, *(port for port, bound in running.items() if bound)}):
+        places = [_mapping(one) for one in asked.get(port) or running.get(port) or [{}]]
         told = ", ".join(f"{_text(one.get('HostIp')) or '*'}:{_text(one.get('HostPort')) or 'any'}" for one in places)
         known = "the image says that it listens on this port" if port in exposed else None
         yield _found("configuration.port", f"HostConfig.PortBindings {port}", None, told, known)
@@ -243,7 +250,8 @@ def _digest(value: str) -> str:
 
 
 def _is_root(user: str) -> bool:
-    return user.partition(":")[0] in ("", "0", "root")
+    name = user.partition(":")[0]
+    return name in ("", "root") or (name.isdecimal() and int(name) == 0)
 
 
 def _capability(name: str) -> str:

@@ -26,6 +26,7 @@ CONFIGURATION_RULES: Final = {
         ("environment.loading", _H, "This variable makes programs load or run something else, or trust somebody else."),
         ("user.root", _H, "The container runs as root, and its image does not."),
         ("group.root", _H, "Its processes are in a group that owns parts of the system."),
+        ("mount.decides", _H, "What is mounted here decides who may log in, what starts, or whom programs trust."),
         ("mount.hides", _H, "What is mounted here takes the place of programs and libraries of the image."),
         ("security.unconfined", _H, "A confinement of the kernel that every container has by default was taken off."),
         ("security.paths", _H, "Parts of /proc and /sys that are kept from every container lie open."),

@@ -19,9 +19,15 @@ _SETID = 0o6000
 _LARGEST_ENGINE_FILE = 64 * 1024
 _WITH_CONTENT = (b"etc/hostname", b"etc/hosts", b"etc/resolv.conf")
 _MOUNT_POINTS = (b"dev", b"proc", b"sys")
-_BELOW_MOUNT_POINTS = tuple(path + b"/" for path in _MOUNT_POINTS)
 _MADE_FOR_MOUNTS = (*_MOUNT_POINTS, b"etc")
-_QUIET_TYPES = (EntryType.DIRECTORY, EntryType.SYMLINK, EntryType.CHARACTER, EntryType.FIFO)
+# What engines make below /dev to mount on, and the links that some leave there.
+_BELOW_DEV = frozenset(
+    b"dev/" + name
+    for name in (
+        b"console", b"core", b"fd", b"full", b"hugepages", b"mqueue", b"null", b"ptmx", b"pts", b"random", b"shm",
+        b"stderr", b"stdin", b"stdout", b"tty", b"urandom", b"zero",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,14 @@ def engine_wrote(path: bytes, golden: Entry | None, subject: Entry | None) -> bo
     if path == b"etc/mtab":
         return subject.type is EntryType.SYMLINK and subject.target == b"/proc/mounts"
     if path in _WITH_CONTENT:
-        return subject.type is EntryType.FILE and subject.size <= _LARGEST_ENGINE_FILE and not subject.xattrs
-    if is_engine_path(path) or path.startswith(_BELOW_MOUNT_POINTS):
-        return subject.type in _QUIET_TYPES or (subject.type is EntryType.FILE and subject.size == 0)
+        if subject.type is not EntryType.FILE or subject.xattrs:
+            return False
+        # Docker leaves an empty one, mode 0755, to mount its own on.
+        return subject.size == 0 or (subject.size <= _LARGEST_ENGINE_FILE and not subject.mode & 0o111)
+    if path == b".dockerenv":
+        return subject.type is EntryType.FILE and subject.size == 0
+    if path in _BELOW_DEV:
+        empty = subject.type is EntryType.FILE and subject.size == 0
+        return empty or subject.type in (EntryType.DIRECTORY, EntryType.SYMLINK)
     # An image without these directories gets them from the engine, to mount things on.
     return path in _MADE_FOR_MOUNTS and golden is None and subject.type is EntryType.DIRECTORY

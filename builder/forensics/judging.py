@@ -71,6 +71,7 @@ class _Prepared:
     rule: Rule
     where: re.Pattern[bytes] | None
     kinds: frozenset[Kind]
+    only: frozenset[Kind]
     types: frozenset[EntryType]
     gained: frozenset[Power]
     has: frozenset[Power]
@@ -80,13 +81,20 @@ class _Prepared:
         when = rule.when
         where = where_regex(rule.where) if rule.where else None
         return cls(
-            rule, where, frozenset(when.kinds), frozenset(when.types), frozenset(when.gained), frozenset(when.has)
+            rule=rule,
+            where=where,
+            kinds=frozenset(when.kinds),
+            only=frozenset(when.only),
+            types=frozenset(when.types),
+            gained=frozenset(when.gained),
+            has=frozenset(when.has),
         )
 
     def fits(self, facts: _Facts) -> bool:
         packaged = self.rule.when.packaged
         return (
             (not self.kinds or not self.kinds.isdisjoint(facts.kinds))
+            and (not self.only or facts.kinds <= self.only)
             and (not self.types or facts.type in self.types)
             and (not self.gained or not self.gained.isdisjoint(facts.gained))
             and (not self.has or not self.has.isdisjoint(facts.has))
@@ -115,6 +123,8 @@ def _powers(entry: Entry) -> frozenset[Power]:
         found.add(Power.EXECUTABLE)
     if entry.mode & 0o002 and not (entry.type is EntryType.DIRECTORY and entry.mode & 0o1000):
         found.add(Power.WORLD_WRITABLE)
+    if entry.device is not None:
+        found.add(Power.DEVICE)
     if any(name == _CAPABILITY for name, _ in entry.xattrs):
         found.add(Power.CAPABILITY)
     return frozenset(found)

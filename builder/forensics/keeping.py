@@ -62,8 +62,6 @@ def prepare(directory: Path) -> None:
                 hint="name a directory that is not there yet",
             )
         directory.chmod(0o700)
-        for part in ("files", "diffs"):
-            (directory / part).mkdir(mode=0o700)
     except OSError as error:
         raise EvidenceDirectoryUnusable(f"{directory} cannot be made: {error.strerror}") from error
 
@@ -84,6 +82,8 @@ def keep_evidence(
     """
     keeper = _Keeper(directory, limits or Limits())
     try:
+        for part in ("files", "diffs"):
+            (directory / part).mkdir(mode=0o700)
         keeper.keep(findings, subject)
         if golden is not None:
             keeper.diff(findings, golden)

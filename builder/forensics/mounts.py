@@ -19,6 +19,15 @@ _HOST = (
 _HOST_WHOLE = ("/", "/home", "/opt", "/var", "/var/lib", "/var/log", "/var/spool")
 _HARMLESS = ("/etc/localtime", "/etc/timezone")
 _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/usr")
+# What decides who may log in, what starts by itself, what is loaded and whom programs trust.
+_DECIDING = (
+    "/etc/apt", "/etc/ca-certificates", "/etc/cron.d", "/etc/cron.daily", "/etc/cron.hourly", "/etc/crontab",
+    "/etc/group", "/etc/init.d", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload", "/etc/nsswitch.conf",
+    "/etc/pam.d", "/etc/passwd", "/etc/profile", "/etc/profile.d", "/etc/security", "/etc/shadow", "/etc/ssh",
+    "/etc/ssl", "/etc/sudoers", "/etc/sudoers.d", "/etc/systemd", "/var/lib/dpkg", "/var/spool/cron",
+)  # fmt: skip
+# Mounted over whole, these hide some of it too.
+_DECIDING_WHOLE = ("/etc", "/root", "/var", "/var/lib", "/var/spool")
 
 
 def judge_mounts(
@@ -51,12 +60,14 @@ def _judged(
         rule = "mount.engine"
     elif kind == "bind" and (source in _HOST_WHOLE or _below(source, _HOST)) and (written or source not in _HARMLESS):
         rule = "mount.host"
-    elif place == "/" or _below(place, _PROGRAMS):
+    elif place in ("/", "/opt") or _below(place, _PROGRAMS):
         rule = "mount.hides"
     elif place in {_plain(one) for one in volumes}:
         rule, expected = "mount.known", "the image declares this volume"
     elif _below(place, [_plain(one) for one in writable]):
         rule, expected = "mount.known", "the recipe says that containers write here"
+    elif place in _DECIDING_WHOLE or _below(place, _DECIDING) or "/.ssh" in place:
+        rule = "mount.decides"
     else:
         rule = "mount.bind" if kind == "bind" else "mount.volume"
     severity, reason = CONFIGURATION_RULES[f"configuration.{rule}"]

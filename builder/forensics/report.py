@@ -131,7 +131,7 @@ class FindingTold(Part):
 
 
 class ConfigurationTold(Part):
-    """`golden` and `subject` are values as text; of one that may be a secret the beginning of its sha256."""
+    """`golden` and `subject` are values as text; of one that may be a secret no more than its length."""
 
     member: str
     golden: str | None

@@ -41,6 +41,8 @@ class Power(StrEnum):
     WORLD_WRITABLE = "world-writable"
     """Everybody may write; not a directory with the sticky bit, such as /tmp."""
     CAPABILITY = "capability"
+    DEVICE = "device"
+    """It is a device node, or another name of one."""
 
 
 def _word_of(kind: type[StrEnum]) -> BeforeValidator:
@@ -83,6 +85,7 @@ class When(_Strict):
     """What has to hold of a difference: everything that is given."""
 
     kinds: list[_Kind] = Field(default=[], description="It differs in one of these ways.")
+    only: list[_Kind] = Field(default=[], description="It differs in nothing but these ways.")
     types: list[_Type] = Field(default=[], description="It is one of these; of something removed, it was.")
     gained: list[_Power] = Field(default=[], description="It has one of these now and did not have it.")
     has: list[_Power] = Field(default=[], description="It has one of these now.")

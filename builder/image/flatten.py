@@ -21,22 +21,27 @@ def flatten(layers: Iterable[Readable], limits: Limits | None = None) -> tuple[E
     """The entries of the tree that uncompressed layers, lowest first, make together, in canonical order.
 
     File contents are hashed and forgotten; nothing is left out by the canonical form's table. `limits` hold for each
-    layer. Raises ArchiveInvalid and ArchiveTooLarge.
+    layer, and the number of entries for all of them together. Raises ArchiveInvalid and ArchiveTooLarge.
     """
+    limits = limits or Limits()
     names: dict[bytes, int] = {}
     inodes: dict[int, Entry] = {}
+    left = limits.max_entries
     for layer in layers:
-        _apply(layer, limits, names, inodes)
+        left -= _apply(layer, replace(limits, max_entries=left), names, inodes)
     entries, _ = settle(names, inodes)
     return tuple(entries)
 
 
-def _apply(layer: Readable, limits: Limits | None, names: dict[bytes, int], inodes: dict[int, Entry]) -> None:
+def _apply(layer: Readable, limits: Limits, names: dict[bytes, int], inodes: dict[int, Entry]) -> int:
+    """Answers how many entries the layer has."""
     stored: dict[bytes, Entry] = {}
+    count = 0
     removed: set[bytes] = set()
     hidden_below: set[bytes] = set()
     for found, content in read_tar(layer, limits):
         entry = found
+        count += 1
         directory, slash, name = entry.path.rpartition(b"/")
         if name == _OPAQUE:
             hidden_below.add(directory)
@@ -63,6 +68,7 @@ def _apply(layer: Readable, limits: Limits | None, names: dict[bytes, int], inod
             inodes[number] = entry
             names[path] = number
     _link(stored, names)
+    return count
 
 
 def _link(stored: dict[bytes, Entry], names: dict[bytes, int]) -> None:

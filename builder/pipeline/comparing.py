@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from builder.errors import GoldsmithError
 from builder.forensics.subjects.subject import SubjectKind
 from builder.image.digests import digest_of
@@ -45,13 +47,27 @@ def submit_upload(services: Services, golden: str, file: Path, subject: Compared
     """
     submission = _submission(_released(services, golden), subject, requester, staged=True)
     stage_upload(services, services.registry, file, subject)
-    build = _submit(services, submission)
+    try:
+        build = _submit(services, submission)
+    except Exception:
+        _take_back(services, subject)  # nobody else would
+        raise
     # Whoever had staged the same before may have taken it back in between; from now on they see that it is needed.
     try:
         stage_upload(services, services.registry, file, subject)
     except GoldsmithError as error:
         log.warning("build %s: its upload could not be looked for again: %s", build.id, error)
     return build
+
+
+def _take_back(services: Services, subject: ComparedSubject) -> None:
+    try:
+        with services.database.read() as session:
+            if builds.is_staged(session, REPOSITORY, subject.digest):
+                return
+        services.registry.blobs.delete(services.staging(REPOSITORY), subject.digest)
+    except (GoldsmithError, SQLAlchemyError) as error:
+        log.warning("an upload that was not taken in, %s, stays in the registry: %s", subject.digest, error)
 
 
 def refuse_unknown(services: Services, golden: str) -> None:

@@ -317,17 +317,19 @@ def forget_published(session: Session, older_than_seconds: float) -> None:
 
 def others_stage(session: Session, build: Build) -> bool:
     """Whether another build that has not ended has the same image in the same repository."""
-    count = session.scalar(
+    if build.image_digest is None or build.staging_repository is None:
+        return False
+    return is_staged(session, build.staging_repository, build.image_digest, but=build.id)
+
+
+def is_staged(session: Session, repository: str, digest: str, *, but: str | None = None) -> bool:
+    """Whether a build that has not ended needs what has this digest in a repository of the staging area."""
+    query = (
         select(func.count())
         .select_from(Build)
-        .where(
-            Build.id != build.id,
-            Build.image_digest == build.image_digest,
-            Build.staging_repository == build.staging_repository,
-            Build.state.not_in(FINAL),
-        )
+        .where(Build.image_digest == digest, Build.staging_repository == repository, Build.state.not_in(FINAL))
     )
-    return bool(count)
+    return bool(session.scalar(query.where(Build.id != but) if but is not None else query))
 
 
 def ended_but_staged(session: Session, limit: int = 50) -> list[str]:

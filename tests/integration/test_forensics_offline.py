@@ -118,6 +118,18 @@ class TestOffline:
         assert main(["compare", "--bundle", str(carried.bundle), subject(carried.directory)]) == 64
         assert "both --bundle and --inventory" in capsys.readouterr().err
 
+    def test_a_config_without_the_manifest_that_names_it_is_wrong_usage(self, carried: Carried, capsys: Output) -> None:
+        options = [*carried.options, *carried.documents[2:]]
+        assert main(["compare", *options, subject(carried.directory)]) == 64
+        assert "--manifest" in capsys.readouterr().err
+
+    def test_no_server_is_asked_whom_to_believe(self, carried: Carried, capsys: Output) -> None:
+        files = ["--bundle", str(carried.bundle), "--inventory", str(carried.inventory)]
+        assert main(["compare", *files, subject(carried.directory)]) == 1
+        told = capsys.readouterr().err
+        assert "--trusted-root and --identity and --issuer is missing" in told
+        assert NOWHERE not in told
+
 
 class TestTampering:
     """Nothing is compared with what does not verify: the subject is not even opened."""

@@ -80,7 +80,7 @@ PLANTED = {
     "/srv/owned": (("owner",), "medium"),
     "/usr/bin/link": (("link",), "high"),
     "/srv/two": (("added",), "low"),
-    "/usr/linked-2": (("link",), "medium"),
+    "/usr/linked-2": (("link",), "low"),
     "/usr/bin/capable": (("capability",), "critical"),
     "/srv/disk": (("added",), "critical"),
     "/srv/pipe": (("added",), "low"),

@@ -127,6 +127,9 @@ def test_what_runs_is_what_the_image_says(config: dict[str, Any], rule: str, sev
         (bind("/proc", written=False), "mount.host", "critical"),
         (bind("/etc/localtime", "/etc/localtime", written=False), "mount.bind", "medium"),
         (bind("/srv/bin", "/usr/local/bin"), "mount.hides", "high"),
+        (bind("/srv/x", "/etc/ld.so.preload"), "mount.decides", "high"),
+        (bind("/srv/x", "/home/app/.ssh"), "mount.decides", "high"),
+        ({"mounts": [{"Type": "volume", "Source": "x", "Destination": "/root"}]}, "mount.decides", "high"),
         (bind("/srv/app"), "mount.bind", "medium"),
         ({"Tmpfs": {"/cache": ""}}, "mount.volume", "low"),
         ({"image": "sha256:" + "2" * 64}, "image", "medium"),
@@ -149,6 +152,18 @@ def test_what_loosens_is_told_with_its_gravity(host: dict[str, Any], rule: str, 
 def test_what_image_or_recipe_speak_of_is_expected_and_still_told(host: dict[str, Any]) -> None:
     (found,) = judged(**host)
     assert found.expected
+
+
+def test_ports_that_are_published_without_being_named_are_told() -> None:
+    subject = copy.deepcopy(UNTOUCHED)
+    subject["HostConfig"]["PublishAllPorts"] = True
+    subject["Config"]["ExposedPorts"] = {"8080/tcp": {}, "4444/tcp": {}}
+    subject["NetworkSettings"] = {"Ports": {"4444/tcp": [{"HostIp": "0.0.0.0", "HostPort": "32768"}]}}
+    found = {one.member: (one.subject, one.expected is None) for one in judge_configuration(subject, GOLDEN)}
+    assert found == {
+        "HostConfig.PortBindings 4444/tcp": ("0.0.0.0:32768", True),
+        "HostConfig.PortBindings 8080/tcp": ("*:any", False),
+    }
 
 
 def test_an_expected_place_excuses_no_engine_socket() -> None:

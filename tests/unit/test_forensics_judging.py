@@ -41,11 +41,17 @@ def moved(before: str, after: str, bits: int = 0o644) -> Difference:
     return Difference(after.encode(), (Kind.MOVED,), file(before, bits), file(after, bits), moved_from=before.encode())
 
 
+def linked(before: Entry, after: Entry) -> Difference:
+    return Difference(after.path, (Kind.LINK,), before, after, TOOL)
+
+
 def judged(difference: Difference, *expectations: Expectation) -> Finding:
     return judge_with(shipped_rules(), expectations)(difference)
 
 
 DEVICE = Entry(b"srv/disk", EntryType.BLOCK, 0o600, 0, 0, device=(8, 0))
+SU = file("usr/bin/su", 0o4755)
+REGROUPED = replace(SU, type=EntryType.HARDLINK, target=b"srv/su")
 LINK = Entry(b"usr/bin/sh", EntryType.SYMLINK, 0o777, 0, 0, target=b"dash")
 
 
@@ -76,6 +82,31 @@ LINK = Entry(b"usr/bin/sh", EntryType.SYMLINK, 0o777, 0, 0, target=b"dash")
             "low",
         ),
         (Difference(b"srv/disk", (Kind.ADDED,), None, DEVICE), "device.new", "critical"),
+        (
+            Difference(b"srv/k", (Kind.ADDED,), None, replace(DEVICE, path=b"srv/k", type=EntryType.HARDLINK)),
+            "device.new",
+            "critical",
+        ),
+        (
+            Difference(b"usr/bin/su", (Kind.LINK,), file("usr/bin/su", 0o4755), REGROUPED, TOOL),
+            "hardlink.regrouped",
+            "low",
+        ),
+        (
+            Difference(b"usr/bin/su", (Kind.LINK,), REGROUPED, file("usr/bin/su", 0o4755), TOOL),
+            "hardlink.regrouped",
+            "low",
+        ),
+        (
+            Difference(b"usr/bin/su", (Kind.CONTENT, Kind.LINK), file("x", 0o4755), REGROUPED),
+            "set-id.changed",
+            "critical",
+        ),
+        (
+            Difference(b"bin", (Kind.LINK,), replace(LINK, path=b"bin"), replace(LINK, path=b"bin", target=b"/data")),
+            "program.places",
+            "critical",
+        ),
         (added("etc/ld.so.preload"), "loader.preload", "critical"),
         (added("etc/ld.so.conf.d/x.conf"), "loader.paths", "high"),
         (changed("etc/passwd"), "accounts.password", "critical"),
@@ -192,6 +223,20 @@ class TestExpectedPlaces:
     def test_what_an_engine_writes_is_told_as_that(self) -> None:
         found = judged(added("etc/hostname", size=0))
         assert (found.rule, found.expected) == ("engine", "written by the container engine")
+
+    @pytest.mark.parametrize(
+        "planted",
+        [
+            Difference(b".dockerenv", (Kind.ADDED,), None, Entry(b".dockerenv", EntryType.DIRECTORY, 0o755, 0, 0)),
+            Difference(b".dockerenv/k", (Kind.ADDED,), None, replace(DEVICE, path=b".dockerenv/k")),
+            Difference(b"dev/mem", (Kind.ADDED,), None, replace(DEVICE, path=b"dev/mem", type=EntryType.CHARACTER)),
+            Difference(b"dev/.x", (Kind.ADDED,), None, Entry(b"dev/.x", EntryType.DIRECTORY, 0o755, 0, 0)),
+            added("etc/resolv.conf", 0o777),
+        ],
+        ids=lambda planted: planted.path.decode(),
+    )
+    def test_what_no_engine_writes_is_not_excused_by_its_place(self, planted: Difference) -> None:
+        assert judged(planted).expected is None
 
     def test_an_engine_makes_places_to_mount_on_and_nothing_in_them(self) -> None:
         points = mount_points(["/data/deep", "/etc/app.conf"])

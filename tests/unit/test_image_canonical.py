@@ -25,7 +25,8 @@ from builder.image.digests import EMPTY_SHA256
 from builder.image.entry import Entry, EntryType, canonical_key
 from builder.image.flatten import flatten
 from builder.image.layer import write_layer
-from builder.image.tarstream import ArchiveInvalid, ChunkStream
+from builder.image.tarheader import ArchiveTooLarge
+from builder.image.tarstream import ArchiveInvalid, ChunkStream, Limits
 from builder.image.tarwriter import tar_stream
 
 EPOCH = 1_700_000_000
@@ -470,6 +471,13 @@ def test_a_hard_link_into_a_lower_layer_is_followed() -> None:
     lower = archive([member("a", data=b"1")])
     upper = archive([member("b", tarfile.LNKTYPE, linkname="a")])
     assert {e.path: e.target for e in flatten([lower, upper])} == {b"a": None, b"b": b"a"}
+
+
+def test_the_number_of_entries_is_limited_for_all_layers_together() -> None:
+    layers = [[member("a"), member("b")], [member("c"), member("d")]]
+    assert len(flatten(map(archive, layers), Limits(max_entries=4))) == 4
+    with pytest.raises(ArchiveTooLarge):
+        flatten(map(archive, layers), Limits(max_entries=3))
 
 
 # Independent unpackers

@@ -137,18 +137,26 @@ def contents_of_archive(
 def take_contents(stream: Readable, wanted: dict[bytes, bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
     """One pass over an archive for the contents of `wanted`, stored path -> path that it is asked for under.
 
-    What is given is taken out of `wanted`. In place of a hard link stands afterwards what it links to, which may have
+    What is given is taken out of `wanted`. In place of a hard link stands afterwards what it leads to, which may have
     gone by.
     """
     links: dict[bytes, bytes] = {}
+    linked: list[tuple[bytes, bytes]] = []
     for entry, content in read_tar(stream):
-        if entry.path not in wanted:
-            continue
-        path = wanted.pop(entry.path)
-        if entry.type is EntryType.FILE:
-            yield path, content
-        elif entry.type is EntryType.HARDLINK and entry.target is not None:
-            links[entry.target] = path
-        if not wanted:
+        if entry.type is EntryType.HARDLINK and entry.target is not None:
+            links[entry.path] = entry.target
+        if entry.path in wanted:
+            path = wanted.pop(entry.path)
+            if entry.type is EntryType.FILE:
+                yield path, content
+            elif entry.path in links:
+                linked.append((links[entry.path], path))
+        if not wanted and not linked:
             break
-    wanted.update(links)
+    # A chain of links is followed at once: one pass for each of its links would take an evening.
+    for target, path in linked:
+        passed = set()
+        while target in links and target not in passed:
+            passed.add(target)
+            target = links[target]
+        wanted[target] = path

@@ -15,7 +15,7 @@ import docker.errors
 from builder.forensics.sorting import in_canonical_order
 from builder.forensics.subjects.container import Container, engine_asked, find_container
 from builder.forensics.subjects.subject import Described, is_at_or_below
-from builder.forensics.subjects.upper import NOT_READ, upper_layer, with_attributes
+from builder.forensics.subjects.upper import OwnLayer
 from builder.image.digests import Readable
 from builder.image.entry import Entry, EntryType, canonical_key, shown
 from builder.image.tarstream import ChunkStream, read_hashed, read_tar
@@ -40,6 +40,7 @@ class ChangedSubject:
     def __init__(self, engine: docker.DockerClient, container: Container) -> None:
         self._engine = engine
         self._container = container
+        self._own_layer = OwnLayer(container.inspected)
         self._mounts = frozenset(destination.strip("/").encode("utf-8") for destination, _ in container.mounts)
         self._named: set[bytes] = set()
         self._replaced: set[bytes] = set()
@@ -57,8 +58,7 @@ class ChangedSubject:
     def unproven(self) -> tuple[str, ...]:
         mounted = tuple(f"what is mounted at {mount}" for mount in self.described.mounts)
         hidden = tuple(f"what became of {shown(path)}, a socket or below a mount" for path in self._hidden)
-        unread = () if upper_layer(self._container.inspected) else (NOT_READ,)
-        return _LEFT_OPEN + mounted + hidden + unread
+        return _LEFT_OPEN + mounted + hidden + self._own_layer.unproven
 
     def looked_at(self, path: bytes) -> bool:
         told = _as_told(path)
@@ -79,7 +79,7 @@ class ChangedSubject:
         # What is not found has been deleted, and not with the container itself.
         find_container(self._engine, self._container.id)
         there = iter(sorted(found.values(), key=lambda entry: canonical_key(entry.path)))
-        yield with_attributes(there, self._container.inspected)
+        yield self._own_layer.added_to(there)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         for path in paths:

@@ -17,7 +17,7 @@ from builder.engine.faults import EngineUnavailable
 from builder.errors import Rejected
 from builder.forensics.subjects.archive import contents_of_archive, sorted_entries
 from builder.forensics.subjects.subject import Described, SubjectKind
-from builder.forensics.subjects.upper import NOT_READ, upper_layer, with_attributes
+from builder.forensics.subjects.upper import OwnLayer
 from builder.image.digests import Readable
 from builder.image.entry import Entry
 from builder.image.tarstream import ChunkStream
@@ -74,6 +74,7 @@ class ContainerSubject:
     def __init__(self, engine: docker.DockerClient, container: Container) -> None:
         self._engine = engine
         self._container = container
+        self._own_layer = OwnLayer(container.inspected)
 
     @property
     def described(self) -> Described:
@@ -85,8 +86,7 @@ class ContainerSubject:
 
     @property
     def unproven(self) -> tuple[str, ...]:
-        mounted = tuple(f"what is mounted at {mount}" for mount in self.described.mounts)
-        return mounted if upper_layer(self._container.inspected) else (*mounted, NOT_READ)
+        return (*(f"what is mounted at {mount}" for mount in self.described.mounts), *self._own_layer.unproven)
 
     def looked_at(self, path: bytes) -> bool:  # noqa: ARG002
         return True
@@ -95,7 +95,7 @@ class ContainerSubject:
     def entries(self, directory: Path) -> Iterator[Iterator[Entry]]:
         """Raises ContainerUnknown, EngineUnavailable, ArchiveInvalid and ArchiveTooLarge."""
         with sorted_entries(export_container(self._engine, self._container), directory) as entries:
-            yield with_attributes(entries, self._container.inspected)
+            yield self._own_layer.added_to(entries)
 
     def contents(self, paths: Collection[bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
         yield from contents_of_archive(lambda: export_container(self._engine, self._container), paths)

@@ -11,6 +11,8 @@ from builder.forensics.subjects.subject import Described, Subject, SubjectKind, 
 from builder.image.entry import Entry, shown
 from builder.image.inventory import Inventory, Origin, open_inventory, write_inventory
 
+_NO_CONFIGURATION = "how the container was started: an inventory has no configuration"
+
 
 class InventorySubject:
     """What an inventory lists. That it tells the truth about what it was taken of is for its taker to say."""
@@ -27,7 +29,11 @@ class InventorySubject:
         except OSError as error:
             raise SubjectUnreadable(f"{path} cannot be read: {error.strerror}") from error
         self._unseen = frozenset(unseen.lstrip("/").encode("utf-8") for unseen in origin.unseen)
-        self.unproven = origin.unproven
+        # The taker's word may be short of it; what cannot be in an inventory is known anyhow.
+        self.unproven = (
+            *(origin.unproven or (f"what lies at {unseen}" for unseen in origin.unseen)),
+            *((_NO_CONFIGURATION,) if origin.kind is SubjectKind.CONTAINER else ()),
+        )
         self.described = Described(
             SubjectKind.INVENTORY,
             origin.name,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.forensics.collector import SOCKETS, Directory
 from builder.image.canonical_rules import keep_xattr
 from builder.image.entry import Entry
 from builder.image.tarheader import ArchiveTooLarge
@@ -20,11 +21,47 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _EXPORTED = b"security.capability"
-_MOST = 100_000
-NOT_READ = "extended attributes but file capabilities: the engine's export has none; root on its host can read them"
+_MOST_BYTES = 64 * 1024 * 1024
+_NOT_READ = "extended attributes but file capabilities: the engine's export has none; root on its host can read them"
+_WHERE = "extended attributes, in the container's own layer, of "
 
 
-def upper_layer(inspected: Mapping[str, Any]) -> Path | None:
+class OwnLayer:
+    """The attributes that an export lacks. `unproven` knows what could not be read once the entries have gone by."""
+
+    def __init__(self, inspected: Mapping[str, Any]) -> None:
+        self._upper = _upper_layer(inspected)
+        self.unproven: tuple[str, ...] = () if self._upper else (_NOT_READ,)
+
+    def added_to(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """The entries of an export with what they lack, if it can be read. Raises ArchiveTooLarge."""
+        found = self._attributes(self._upper) if self._upper else {}
+        for entry in entries:
+            more = found.get(entry.path)
+            yield entry if more is None else replace(entry, xattrs=tuple(sorted({*entry.xattrs, *more})))
+
+    def _attributes(self, upper: Path) -> dict[bytes, Xattrs]:
+        """By path. The container may be running, and hostile: no name in it is followed, and nothing of it opened."""
+        found: dict[bytes, Xattrs] = {}
+        size = 0
+        try:
+            with Directory(str(upper), contents=False) as layer:
+                for path in layer.entries():
+                    attributes = tuple(one for one in path.xattrs if _is_lacking(one[0]))
+                    if attributes:
+                        found[path.path] = attributes
+                        size += len(path.path) + sum(len(name) + len(value) for name, value in attributes)
+                    if size > _MOST_BYTES:
+                        raise ArchiveTooLarge(
+                            f"the container's files have more than {_MOST_BYTES // 2**20} MiB of attributes"
+                        )
+                self.unproven = tuple(_WHERE + one for one in layer.notes.told() if not one.startswith(SOCKETS))
+        except OSError as error:
+            self.unproven = (f"{_NOT_READ} ({error.strerror})",)
+        return found
+
+
+def _upper_layer(inspected: Mapping[str, Any]) -> Path | None:
     """Where the container's own layer is on this machine; None if it cannot be read here."""
     driver = inspected.get("GraphDriver") or {}
     upper = (driver.get("Data") or {}).get("UpperDir")
@@ -33,35 +70,5 @@ def upper_layer(inspected: Mapping[str, Any]) -> Path | None:
     return Path(upper) if Path(upper).is_absolute() and os.access(upper, os.R_OK | os.X_OK) else None
 
 
-def with_attributes(entries: Iterator[Entry], inspected: Mapping[str, Any]) -> Iterator[Entry]:
-    """The entries of an export with the attributes that it lacks, if they can be read. Raises ArchiveTooLarge."""
-    upper = upper_layer(inspected)
-    found = _attributes(upper) if upper else {}
-    for entry in entries:
-        more = found.get(entry.path)
-        yield entry if more is None else replace(entry, xattrs=tuple(sorted({*entry.xattrs, *more})))
-
-
-def _attributes(upper: Path) -> dict[bytes, Xattrs]:
-    """By path. The container may be running: no name in it is followed out of the layer."""
-    found: dict[bytes, Xattrs] = {}
-    top = os.fsencode(upper)
-    for directory, directories, files, descriptor in os.fwalk(top, follow_symlinks=False):
-        below = os.path.relpath(directory, top)
-        for name in (*directories, *files):
-            attributes = tuple(_of(f"/proc/self/fd/{descriptor}/".encode() + name))
-            if attributes:
-                found[name if below == b"." else below + b"/" + name] = attributes
-        if len(found) > _MOST:
-            raise ArchiveTooLarge(f"more than {_MOST} files of the container have extended attributes")
-    return found
-
-
-def _of(path: bytes) -> Iterator[tuple[bytes, bytes]]:
-    try:
-        for text in os.listxattr(path, follow_symlinks=False):
-            name = os.fsencode(text)
-            if keep_xattr(name) and name != _EXPORTED and not name.startswith(_OVERLAY):
-                yield name, os.getxattr(path, text, follow_symlinks=False)
-    except FileNotFoundError:
-        return  # it went while it was looked at
+def _is_lacking(name: bytes) -> bool:
+    return keep_xattr(name) and name != _EXPORTED and not name.startswith(_OVERLAY)
