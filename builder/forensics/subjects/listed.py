@@ -32,7 +32,7 @@ class InventorySubject:
         # The taker's word may be short of it; what cannot be in an inventory is known anyhow.
         self.unproven = (
             *(origin.unproven or (f"what lies at {unseen}" for unseen in origin.unseen)),
-            *((_NO_CONFIGURATION,) if origin.kind is SubjectKind.CONTAINER else ()),
+            *((_NO_CONFIGURATION,) if origin.kind == SubjectKind.CONTAINER else ()),
         )
         self.described = Described(
             SubjectKind.INVENTORY,
