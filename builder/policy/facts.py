@@ -6,7 +6,7 @@ Values of environment variables, arguments of commands and secrets are not in it
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import rfc8785
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from builder.image.digests import digest_of
 from builder.scanning.findings import DatabaseIdentity, Findings, OperatingSystem, Package, ScannerIdentity, Text
 
-FORMAT = "goldsmith-facts/v1"
+FORMAT: Final = "goldsmith-facts/v1"
 MEDIA_TYPE = "application/vnd.goldsmith.facts.v1+json"
 
 
