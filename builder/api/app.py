@@ -8,12 +8,25 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from builder import __version__
-from builder.api import builds, comparisons, documents, exceptions, images, locks, problems, rebuilds, recipes, service
+from builder.api import (
+    builds,
+    comparisons,
+    documents,
+    exceptions,
+    images,
+    locks,
+    problems,
+    rebuilds,
+    recipes,
+    service,
+    verdicts,
+)
 from builder.api.views import LogPage
 from builder.errors import Problem
 from builder.pipeline.services import Services
 from builder.recipes.catalogue import Catalogue
 from builder.settings import Settings, load_settings
+from builder.verdicts.report import VerdictReport
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
@@ -53,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         rebuilds.router,
         comparisons.router,
         exceptions.router,
+        verdicts.router,
         recipes.router,
         service.router,
     ):
@@ -75,7 +89,7 @@ def _document_models(app: FastAPI) -> None:
                 invalid = operation["responses"].get("422", {})
                 if "application/json" in invalid.get("content", {}):
                     del operation["responses"]["422"]
-        for model in (Problem, LogPage):
+        for model in (Problem, LogPage, VerdictReport):
             schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

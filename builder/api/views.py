@@ -286,7 +286,10 @@ def image_view(release: Release, evidence: dict[str, Any], registry: str) -> Ima
         build=release.build_id,
         released_at=instant(release.released_at),
         result=result_view(evidence, registry),
-        links={part: f"{path}/{part}" for part in ("provenance", "sbom", "scan", "inventory", "record")},
+        links={
+            **{part: f"{path}/{part}" for part in ("provenance", "sbom", "scan", "inventory", "record")},
+            "verdict": f"/v1/builds/{release.build_id}/verdict",
+        },
     )
 
 

@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import admin, builds, compare, differing, exits, inventories, locks, provenance, rebuilds, recipes
+from builder.cli import (
+    admin,
+    builds,
+    compare,
+    differing,
+    exceptions,
+    exits,
+    inventories,
+    locks,
+    provenance,
+    rebuilds,
+    recipes,
+    verdict,
+)
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
 
@@ -60,6 +73,7 @@ def root(
 locks.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
+app.add_typer(exceptions.app, name="exceptions")
 builds.add_to(app)
 rebuilds.add_to(app)
 recipes.add_to(app)
@@ -67,6 +81,7 @@ provenance.add_to(app)
 compare.add_to(app)
 differing.add_to(app)
 inventories.add_to(app)
+verdict.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from builder.cli.bundles import told_predicate_type
 from builder.cli.evidence import Bundles, Evidence
+from builder.cli.gated import told_scan_and_gate
 from builder.cli.reproduced import Reproduction, reproductions_of
 from builder.cli.trusting import Trusted
 from builder.signing.slsa import Provenance
@@ -92,6 +93,7 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
         checks.append(Check("provenance", False, f"not SLSA Provenance v1: {place}: {fault['msg']}"))
         return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, ignored=ignored)
     checks += [Check("builder id", True, provenance.run_details.builder.id), _recipe_check(provenance)]
+    checks += [Check(*told) for told in told_scan_and_gate(verified)]
     reproduction = reproductions[0] if reproductions else None
     if reproduction is not None:
         checks.append(Check("reproduced", True, str(reproduction)))

@@ -19,7 +19,19 @@ from pydantic import BaseModel, ValidationError
 from builder import __version__
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
 from builder.client.events import Ended, Event, meaning, read_events
-from builder.client.models import Build, BuildPage, Comparison, Image, LogLine, LogPage, RecipePage, TrustOffer
+from builder.client.models import (
+    Build,
+    BuildPage,
+    Comparison,
+    ExceptionPage,
+    ExceptionTold,
+    Image,
+    Imported,
+    LogLine,
+    LogPage,
+    RecipePage,
+    TrustOffer,
+)
 from builder.errors import Problem
 from builder.signing.loopback import is_loopback
 
@@ -219,6 +231,35 @@ class Client:
     def config(self, digest: str) -> bytes:
         """The config of an image, named by the image's digest. It has not been verified."""
         return self._content(f"/v1/images/{_part(digest)}/config")
+
+    def verdict(self, build_id: str) -> bytes:
+        """The gate's verdict on a build's image, as JSON."""
+        return self._content(f"/v1/builds/{_part(build_id)}/verdict")
+
+    def submit_exception(self, told: dict[str, Any]) -> ExceptionTold:
+        """Ask for an exception, in the API's words."""
+        return self._json(ExceptionTold, "POST", "/v1/exceptions", json=told)
+
+    def import_exceptions(self, told: dict[str, Any]) -> tuple[tuple[ExceptionTold, ...], tuple[str, ...]]:
+        """Import a supplier's document: what counts, and why the rest does not."""
+        made = self._json(Imported, "POST", "/v1/exceptions/imports", json=told)
+        return made.exceptions, made.left_out
+
+    def exceptions(self, *, vulnerability: str | None = None, limit: int = 100) -> list[ExceptionTold]:
+        """The newest exceptions, newest first; pages are joined up to `limit`."""
+        found: list[ExceptionTold] = []
+        query = {"vulnerability": vulnerability} if vulnerability is not None else {}
+        while len(found) < limit:
+            wanted = {**query, "limit": str(min(limit - len(found), 100))}
+            page = self._json(ExceptionPage, "GET", "/v1/exceptions", params=wanted)
+            found += page.exceptions
+            if page.next is None or not page.exceptions:
+                break
+            query["before"] = page.exceptions[-1].id
+        return found
+
+    def revoke_exception(self, exception_id: str) -> ExceptionTold:
+        return self._json(ExceptionTold, "DELETE", f"/v1/exceptions/{_part(exception_id)}")
 
     def trust(self) -> TrustOffer:
         return self._json(TrustOffer, "GET", "/v1/trust")

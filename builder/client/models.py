@@ -189,6 +189,40 @@ class Image(Answer):
     build: str
 
 
+class ExceptionTold(Answer):
+    """An exception from the policy; `state` is active, pending, refused, EXPIRED or revoked."""
+
+    id: str
+    state: str
+    vulnerability: str
+    package: str | None = None
+    recipe: str | None = None
+    digest: str | None = None
+    owner: str
+    reason: str
+    status: str
+    source: str
+    created: datetime
+    expires: datetime
+    days_left: int
+    problem: Problem | None = None
+
+    @property
+    def scope(self) -> str:
+        named = (("package", self.package), ("recipe", self.recipe), ("image", self.digest))
+        return ", ".join(f"{name} {value}" for name, value in named if value)
+
+
+class ExceptionPage(Answer):
+    exceptions: tuple[ExceptionTold, ...]
+    next: str | None = None
+
+
+class Imported(Answer):
+    exceptions: tuple[ExceptionTold, ...]
+    left_out: tuple[str, ...]
+
+
 class TrustOffer(Answer):
     """Whom the server says it signs as, and the trusted root (sigstore's JSON form) to check that with."""
 

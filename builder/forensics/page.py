@@ -35,7 +35,7 @@ def page_text(report: Report) -> str:
             '<meta name="referrer" content="no-referrer">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_text(report.subject.name)}: {_text(report.headline)}</title>",
-            f"<style>{_style()}</style>",
+            f"<style>{page_style()}</style>",
             "</head>",
             "<body>",
             "<main>",
@@ -53,12 +53,13 @@ def page_text(report: Report) -> str:
 
 def page_policy() -> str:
     """The Content-Security-Policy of every page: no more than its own style."""
-    fingerprint = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    fingerprint = base64.b64encode(hashlib.sha256(page_style().encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{fingerprint}'; base-uri 'none'; form-action 'none'"
 
 
 @cache
-def _style() -> str:
+def page_style() -> str:
+    """The style of every page."""
     return Path(__file__).with_name("page.css").read_text("utf-8")
 
 

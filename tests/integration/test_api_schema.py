@@ -77,6 +77,7 @@ UNSAID = {
     ("/v1/comparisons", "post"): ["positive_data_acceptance"],
     ("/v1/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
+    ("/v1/exceptions", "get"): ["negative_data_rejection"],
 }
 OPERATIONS = [
     (path, method)

@@ -33,7 +33,13 @@ class TestAccess:
         assert len(closed) >= 12
         for route in closed:
             path = route.path.format(
-                build_id="0" * 26, comparison_id="0" * 26, digest=digest("a"), name="web", slug="x"
+                build_id="0" * 26,
+                comparison_id="0" * 26,
+                exception_id="0" * 26,
+                digest=digest("a"),
+                kind="scan",
+                name="web",
+                slug="x",
             )
             for method in route.methods:
                 answer = anyone.request(method, path)
