@@ -124,7 +124,7 @@ def _push(name: str, archive: bytes, docker_config: Path | None) -> str:
     from builder.image.documents import Descriptor
     from builder.registry.client import RegistryClient
     from builder.registry.reference import parse_repository
-    from builder.scanning.sample.artifact import database_artifact
+    from builder.scanning.artifact import database_artifact
 
     repository = parse_repository(name)
     artifact = database_artifact(archive)

@@ -15,9 +15,11 @@ from builder.cli import (
     admin,
     builds,
     compare,
+    databases,
     differing,
     exceptions,
     exits,
+    findings,
     inventories,
     locks,
     provenance,
@@ -73,6 +75,7 @@ def root(
 locks.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
+app.add_typer(databases.app, name="database")
 app.add_typer(exceptions.app, name="exceptions")
 builds.add_to(app)
 rebuilds.add_to(app)
@@ -82,6 +85,7 @@ compare.add_to(app)
 differing.add_to(app)
 inventories.add_to(app)
 verdict.add_to(app)
+findings.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

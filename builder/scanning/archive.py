@@ -70,6 +70,9 @@ def unpack(archive: Path, directory: Path) -> None:
                 assert content is not None, "a regular file has content"
                 _write(content, directory / name)
                 lacking.discard(name)
+            # gzip's checksum stands at the very end, behind what tar wants to read.
+            if len(packed.read(_CHUNK)) == _CHUNK:
+                raise DatabaseCorrupt(f"{archive} has something behind its end")
     except FileNotFoundError as error:
         raise DatabaseMissing(f"there is no database {archive}") from error
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError) as error:

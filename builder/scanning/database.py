@@ -150,6 +150,17 @@ def take_in(source: FileSource, cache_dir: Path, *, maximum_age: timedelta, allo
         return _take(root, wanted, wanted.usable(cache_dir), fill).identity
 
 
+def look_at(source: FileSource, scratch: Path, *, maximum_age: timedelta, allow_stale: bool) -> Database:
+    """A database in files, copied to the empty directory `scratch` and found whole.
+
+    Raises DatabaseMissing, DatabaseStale or DatabaseCorrupt.
+    """
+    wanted = _Wanted(source, maximum_age, allow_stale)
+    (scratch / "db").mkdir()
+    bring_file(source, scratch / "db")
+    return Database(scratch, _identify(scratch, wanted, datetime.now(UTC)))
+
+
 def _root(cache_dir: Path) -> Path:
     root = cache_dir / "databases"
     root.mkdir(parents=True, exist_ok=True)

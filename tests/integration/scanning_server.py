@@ -19,9 +19,9 @@ from pathlib import Path
 
 import httpx
 
+from builder.scanning.artifact import OciArtifact
 from builder.scanning.binary import Trivy
 from builder.scanning.database import ensure
-from builder.scanning.sample.artifact import OciArtifact
 from builder.scanning.sample.build import SampleDatabase, build_sample
 from builder.scanning.sources import DirectorySource
 from builder.scanning.trivy import Scanner

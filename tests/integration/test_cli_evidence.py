@@ -20,7 +20,7 @@ from builder.image.digests import digest_of, hex_of
 from builder.recipes.reading import recipe_digest
 from builder.registry.artifact import BUNDLE
 from builder.registry.reference import Repository
-from builder.scanning.sample.artifact import TAG
+from builder.scanning.artifact import TAG
 from builder.signing.statement import Statement
 from builder.store.attachments import Kind
 from tests.integration.published import BUILDER_ID, RECIPE, Golden, Publisher, archive, publishing

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.scanning.artifact import database_artifact
 from builder.scanning.binary import Credentials, Trivy
 from builder.scanning.database import ensure
 from builder.scanning.errors import (
@@ -15,7 +16,6 @@ from builder.scanning.errors import (
     DatabaseMissing,
     DatabaseStale,
 )
-from builder.scanning.sample.artifact import database_artifact
 from builder.scanning.sources import MirrorSource
 from tests.integration.scanning_server import (
     BOOKWORM,

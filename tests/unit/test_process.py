@@ -241,3 +241,29 @@ class TestLimits:
         """A terminal's interrupt goes to our group; the program has one of its own, which we end."""
         found = run(["sh", "-c", "ps -o pgid= -p $$"], timeout=10).stdout.split()
         assert int(found[0]) != os.getpgrp()
+
+
+class TestMemoryAndFiles:
+    GROWING = "import time\nkept = []\nwhile True:\n    kept.append(b'x' * 2**20)\n    time.sleep(0.001)"
+
+    def test_a_program_that_takes_too_much_memory_is_ended(self) -> None:
+        begun = time.monotonic()
+        with pytest.raises(ProgramFailed, match="used more than 64 MiB of memory"):
+            run([sys.executable, "-c", self.GROWING], timeout=20, max_memory=64 * 2**20)
+        assert time.monotonic() - begun < 10
+
+    def test_address_space_and_mapped_files_do_not_count(self, tmp_path: Path) -> None:
+        (tmp_path / "large").write_bytes(bytes(100 * 2**20))
+        mapping = (
+            "import mmap, sys\nfile = open(sys.argv[1], 'rb')\n"
+            "data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)\nreserved = mmap.mmap(-1, 2**33)\n"
+            "print(sum(data[at] for at in range(0, len(data), 4096)))\nimport time\ntime.sleep(0.3)"
+        )
+        done = run([sys.executable, "-c", mapping, str(tmp_path / "large")], timeout=20, max_memory=64 * 2**20)
+        assert done.stdout == b"0\n"
+
+    def test_no_file_grows_past_its_limit(self, tmp_path: Path) -> None:
+        with pytest.raises(ProgramFailed):
+            run(["sh", "-c", "sleep 0.2; exec dd if=/dev/zero of=f bs=64k count=100"], timeout=20, cwd=tmp_path,
+                max_file=2**20)  # fmt: skip
+        assert (tmp_path / "f").stat().st_size == 2**20

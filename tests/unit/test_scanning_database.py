@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from builder.scanning.archive import pack
 from builder.scanning.binary import Credentials, Trivy
-from builder.scanning.database import Database, ensure, installed
+from builder.scanning.database import Database, ensure, installed, take_in
 from builder.scanning.errors import DatabaseCorrupt, DatabaseMissing, DatabaseStale, ScannerUnusable
 from builder.scanning.findings import DatabaseIdentity
 from builder.scanning.sample import bolt
 from builder.scanning.sample.build import build_sample
-from builder.scanning.sources import DefaultSource, DirectorySource, MirrorSource, database_source
+from builder.scanning.sources import (
+    ArchiveSource,
+    DefaultSource,
+    DirectorySource,
+    ImportedSource,
+    MirrorSource,
+    database_source,
+)
 
 TWO_DAYS = timedelta(days=2)
 HOUR = timedelta(hours=1)
@@ -218,7 +226,45 @@ def test_eight_at_once_put_one_database_in_place(tmp_path: Path) -> None:
     assert sum(entry.is_dir() and not entry.is_symlink() for entry in entries) == 1
 
 
+def test_a_file_that_offers_what_was_refused_is_not_copied_for_every_scan(tmp_path: Path) -> None:
+    source = offer(tmp_path / "offer", age=HOUR)
+    fetch(source, tmp_path / "cache")
+    offer(tmp_path / "offer", age=20 * HOUR)
+    fetch(source, tmp_path / "cache")
+    attempted = (tmp_path / "cache" / "databases" / "attempted").stat().st_mtime_ns
+    fetch(source, tmp_path / "cache")
+    assert (tmp_path / "cache" / "databases" / "attempted").stat().st_mtime_ns == attempted
+
+
+def test_an_archive_is_a_source_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
+    source = ArchiveSource(tmp_path / "db.tar.gz")
+    identities = []
+    for age in (3 * HOUR, HOUR):
+        offer(tmp_path / "offer", age=age)
+        pack(tmp_path / "offer", source.path, datetime.now(UTC))
+        identities.append(ensure(NO_TRIVY, source, tmp_path / "cache", maximum_age=TWO_DAYS, timeout=10))
+    assert identities[0].updated_at < identities[1].updated_at
+    assert in_place(tmp_path / "cache").identity == identities[1]
+    assert identities[1].source == f"archive:{tmp_path / 'db.tar.gz'}"
+
+
+def test_what_was_imported_is_used_and_nothing_is_fetched(tmp_path: Path) -> None:
+    def wanted() -> DatabaseIdentity:
+        return ensure(NO_TRIVY, ImportedSource(), tmp_path / "cache", maximum_age=TWO_DAYS, timeout=10)
+
+    with pytest.raises(DatabaseMissing, match="has been imported"):
+        wanted()
+    brought = offer(tmp_path / "brought")
+    identity = take_in(brought, tmp_path / "cache", maximum_age=TWO_DAYS, allow_stale=False)
+    assert wanted() == identity
+    with pytest.raises(DatabaseStale, match="older than the one in place"):
+        take_in(offer(tmp_path / "older", age=9 * HOUR), tmp_path / "cache", maximum_age=TWO_DAYS, allow_stale=False)
+    assert wanted() == identity
+
+
 def test_a_setting_names_its_source() -> None:
+    assert database_source("imported") == ImportedSource()
+    assert database_source("/srv/db.tar.gz") == ArchiveSource(Path("/srv/db.tar.gz"))
     assert database_source(None) == DefaultSource()
     assert database_source("/srv/trivy") == DirectorySource(Path("/srv/trivy"))
     assert database_source("./trivy") == DirectorySource(Path("trivy"))

@@ -11,8 +11,8 @@ from importlib.resources import files
 import pytest
 import yaml
 
+from builder.scanning.artifact import database_artifact
 from builder.scanning.sample import bolt
-from builder.scanning.sample.artifact import database_artifact
 from builder.scanning.sample.build import SOURCE_NAME, build_sample
 
 MADE = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)

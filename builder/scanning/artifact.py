@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = b"{}"
 TAG = "2"  # the schema version, which Trivy asks for when no tag is given
 _CONFIG_TYPE = "application/vnd.aquasec.trivy.config.v1+json"
 _LAYER_TYPE = "application/vnd.aquasec.trivy.db.layer.v1.tar+gzip"
@@ -24,22 +25,21 @@ class OciArtifact:
 
 def database_artifact(archive: bytes) -> OciArtifact:
     """An OCI image manifest whose single layer is `archive`, a tar.gz with trivy.db and metadata.json."""
-    config = b"{}"
+    blobs = {_digest(blob): blob for blob in (CONFIG, archive)}
+    return OciArtifact(blobs, database_manifest(_digest(archive), len(archive)))
+
+
+def database_manifest(digest: str, size: int) -> bytes:
+    """The manifest of an artifact with the config `CONFIG` and one layer, an archive with that digest and size."""
+    layer = {"mediaType": _LAYER_TYPE, "digest": digest, "size": size}
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": _CONFIG_TYPE,
-        "config": _descriptor(_CONFIG_TYPE, config),
-        "layers": [
-            {**_descriptor(_LAYER_TYPE, archive), "annotations": {"org.opencontainers.image.title": "db.tar.gz"}}
-        ],
+        "config": {"mediaType": _CONFIG_TYPE, "digest": _digest(CONFIG), "size": len(CONFIG)},
+        "layers": [{**layer, "annotations": {"org.opencontainers.image.title": "db.tar.gz"}}],
     }
-    blobs = {_digest(blob): blob for blob in (config, archive)}
-    return OciArtifact(blobs, json.dumps(manifest, separators=(",", ":")).encode())
-
-
-def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
+    return json.dumps(manifest, separators=(",", ":")).encode()
 
 
 def _digest(blob: bytes) -> str:
