@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -175,7 +176,12 @@ class Goldsmith:
             "networks": [n.name or "?" for n in self.engine.networks.list(**labelled)],
             "spool": [path.name for path in (self.stack.state / "state/spool").glob("*")],
             "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{state}/state" in line],
-            "staged": [str(p) for p in staging.glob("**/_manifests/revisions/sha256/*/link")],
+            # os.walk goes on where the registry removes a directory meanwhile.
+            "staged": [
+                directory
+                for directory, _, files in os.walk(staging)
+                if "link" in files and "/_manifests/revisions/sha256/" in directory
+            ],
         }
 
     def wait_until_clean(self, patience: float = 90) -> None:
