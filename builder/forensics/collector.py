@@ -80,9 +80,7 @@ class Notes:
 class Directory:
     """The tree below a directory, which `fd` holds. `mounts` are the outermost mount points below it, path and type.
 
-    Without `contents` no file is opened, and none has a digest.
-
-    A context manager. Raises OSError if there is no such directory, or no /proc to open things through.
+    A context manager. Without `contents` no file is opened. Raises OSError: no such directory, or no /proc.
     """
 
     def __init__(self, root: "str", contents: "bool" = True) -> "None":
@@ -190,18 +188,12 @@ class Directory:
         elif kind == "symlink":
             target = os.readlink(b"", dir_fd=fd)
         found = Found(
-            path=path,
-            type=kind,
+            path=path, type=kind, uid=status.st_uid, gid=status.st_gid, size=size, sha256=digest, target=target,
             # The mode of a symlink means nothing.
             mode=0o777 if kind == "symlink" else stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=size,
-            sha256=digest,
-            target=target,
             device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("character", "block") else None,
             xattrs=self._xattrs(fd, path),
-        )
+        )  # fmt: skip
         if kind != "directory" and status.st_nlink > 1:
             self._first_names[inode] = (status.st_nlink - 1, found)
         return found

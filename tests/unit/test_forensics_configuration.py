@@ -128,7 +128,7 @@ def test_what_runs_is_what_the_image_says(config: dict[str, Any], rule: str, sev
         (bind("/etc/localtime", "/etc/localtime", written=False), "mount.bind", "medium"),
         (bind("/srv/bin", "/usr/local/bin"), "mount.hides", "high"),
         (bind("/srv/x", "/etc/ld.so.preload"), "mount.decides", "high"),
-        (bind("/srv/x", "/home/app/.ssh"), "mount.decides", "high"),
+        (bind("/srv/x", "/srv/app/.ssh"), "mount.decides", "high"),
         ({"mounts": [{"Type": "volume", "Source": "x", "Destination": "/root"}]}, "mount.decides", "high"),
         (bind("/srv/app"), "mount.bind", "medium"),
         ({"Tmpfs": {"/cache": ""}}, "mount.volume", "low"),
