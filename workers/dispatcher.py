@@ -20,7 +20,7 @@ from builder.pipeline.stage import WorkerLost
 from builder.pipeline.staging import take_back
 from builder.settings import load_settings
 from builder.store import builds, errands, journal
-from builder.store.errands import ErrandKind
+from builder.store.errands import ALL_RELEASES, ErrandKind
 from builder.store.states import State
 
 _POLL_SECONDS = 0.1
@@ -28,6 +28,7 @@ _REAP_SECONDS = 5.0
 _LOST_MESSAGE_SECONDS = 60.0
 _SWEEP_SECONDS = 30.0
 _KEPT_MESSAGE_SECONDS = 3600.0
+_KEPT_ERRAND_SECONDS = 30 * 24 * 3600.0
 _BROKER_SECONDS = 5.0
 
 log = logging.getLogger("goldsmith.dispatcher")
@@ -56,6 +57,18 @@ def hand_out_errands(services: Services, app: Celery) -> int:
         with services.database.write() as session:
             errands.mark_published(session, errand_id)
     return len(rows)
+
+
+def schedule_rescan(services: Services) -> None:
+    """Have released images scanned again when it is time: the worker sees whether the database is another one."""
+    minutes = services.settings.rescan_minutes
+    if not minutes:
+        return
+    with services.database.write() as session:
+        newest = errands.newest(session, ErrandKind.RESCAN)
+        if newest is None or newest.created_at < time.time() - minutes * 60:
+            errands.add_once(session, ErrandKind.RESCAN, ALL_RELEASES)
+        errands.forget_done(session, _KEPT_ERRAND_SECONDS)
 
 
 def reap(services: Services) -> None:
@@ -115,6 +128,7 @@ def main() -> None:
             if time.monotonic() >= due["sweep"]:
                 due["sweep"] = time.monotonic() + _SWEEP_SECONDS
                 sweep(services)
+                schedule_rescan(services)
         except (OperationalError, OSError) as error:
             log.warning("the broker does not answer, builds wait: %s", error)
             stopped.wait(2)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from builder.errors import GoldsmithError
 from builder.pipeline.errands import run_errand
 from builder.pipeline.excepting import refuse_document, sign_document
+from builder.pipeline.notifying import deliver
+from builder.pipeline.rescan import rescan_all
 from builder.store.errands import ErrandKind, Taken
 from workers.running import services
 
 _SIGN_LEASE = 300.0
+_RESCAN_LEASE = 1800.0
+_NOTIFY_LEASE = 120.0
 
 
 def sign(errand_id: int) -> None:
@@ -24,4 +28,27 @@ def sign(errand_id: int) -> None:
         lambda taken: sign_document(adapters, taken.subject),
         lease_seconds=_SIGN_LEASE,
         give_up=give_up,
+    )
+
+
+def rescan(errand_id: int) -> None:
+    adapters = services()
+    run_errand(
+        adapters.database,
+        ErrandKind.RESCAN,
+        errand_id,
+        lambda _: rescan_all(adapters),
+        lease_seconds=_RESCAN_LEASE,
+        most_tries=3,
+    )
+
+
+def notify(errand_id: int) -> None:
+    adapters = services()
+    run_errand(
+        adapters.database,
+        ErrandKind.NOTIFY,
+        errand_id,
+        lambda taken: deliver(adapters, taken),
+        lease_seconds=_NOTIFY_LEASE,
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from builder.pipeline.scan import ScanStage, look_ahead
 from builder.store.states import SCAN
-from workers import compare  # noqa: F401  (a scan worker takes that queue too)
+from workers import (
+    compare,  # noqa: F401  (a scan worker takes that queue too)
+    errands,
+)
 from workers.app import app
 from workers.running import run, services
 
@@ -13,3 +16,13 @@ from workers.running import run, services
 def scan(build_id: str) -> None:
     if not look_ahead(services(), build_id):
         run(SCAN, ScanStage, build_id)
+
+
+@app.task(name="goldsmith.rescan")
+def rescan(errand_id: int) -> None:
+    errands.rescan(errand_id)
+
+
+@app.task(name="goldsmith.notify")
+def notify(errand_id: int) -> None:
+    errands.notify(errand_id)

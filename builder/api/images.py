@@ -7,12 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from builder.api.access import Caller, Store
 from builder.api.problems import documented
-from builder.api.views import ImageView, image_view
+from builder.api.views import ImageView, RescanView, image_view, moment
+from builder.errors import Problem
 from builder.pipeline.rebuilding import image_unknown
-from builder.store import attachments
+from builder.store import attachments, findings
 from builder.store.attachments import Kind
 from builder.store.database import Database
 from builder.store.schema import Build, Record, Release
@@ -45,7 +47,8 @@ def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> I
         ).first()
         if found is None:
             raise image_unknown(digest)
-        return image_view(found[0], found[1].evidence, request.app.state.settings.registry)
+        registry = request.app.state.settings.registry
+        return image_view(found[0], found[1].evidence, registry, _rescan(session, digest))
 
 
 @router.get(
@@ -107,6 +110,20 @@ def get_record(digest: Digest, _: Caller, database: Store) -> Response:
         if record is None:
             raise image_unknown(digest)
         return Response(record.body, media_type="application/json", headers={"ETag": f'"{record.digest}"'})
+
+
+def _rescan(session: Session, digest: str) -> RescanView | None:
+    found = findings.rescan_of(session, digest)
+    if found is None:
+        return None
+    above, new = findings.counts_above(session, digest)
+    return RescanView(
+        scanned_at=moment(found.scanned_at),
+        database_digest=found.database_digest,
+        above_policy=above,
+        new_above_policy=new,
+        problem=Problem.model_validate(found.problem) if found.problem else None,
+    )
 
 
 def _attachment(database: Database, digest: str, kind: Kind) -> Response:

@@ -191,6 +191,16 @@ class LogPage(View):
     next: int | None = Field(description="Pass it as `after` for more; null when the build has ended and this is all.")
 
 
+class RescanView(View):
+    """The newest scan of a released image's bill of materials."""
+
+    scanned_at: datetime | None
+    database_digest: str | None
+    above_policy: int = Field(description="How many findings the policy would not allow now.")
+    new_above_policy: int = Field(description="Those of them that have come since the release.")
+    problem: Problem | None = Field(description="Why the newest try came to nothing.")
+
+
 class ImageView(View):
     """A released image."""
 
@@ -203,6 +213,7 @@ class ImageView(View):
     build: str
     released_at: datetime
     result: ResultView
+    rescan: RescanView | None = Field(description="Null until its bill of materials was scanned again.")
     links: dict[str, str]
 
 
@@ -274,7 +285,9 @@ def step_view(step: Step) -> StepView:
     )
 
 
-def image_view(release: Release, evidence: dict[str, Any], registry: str) -> ImageView:
+def image_view(
+    release: Release, evidence: dict[str, Any], registry: str, rescan: RescanView | None = None
+) -> ImageView:
     path = f"/v1/images/{release.digest}"
     return ImageView(
         digest=release.digest,
@@ -286,6 +299,7 @@ def image_view(release: Release, evidence: dict[str, Any], registry: str) -> Ima
         build=release.build_id,
         released_at=instant(release.released_at),
         result=result_view(evidence, registry),
+        rescan=rescan,
         links={
             **{part: f"{path}/{part}" for part in ("provenance", "sbom", "scan", "inventory", "record")},
             "verdict": f"/v1/builds/{release.build_id}/verdict",

@@ -19,6 +19,7 @@ from builder.cli import (
     differing,
     exceptions,
     exits,
+    findings,
     inventories,
     locks,
     provenance,
@@ -84,6 +85,7 @@ compare.add_to(app)
 differing.add_to(app)
 inventories.add_to(app)
 verdict.add_to(app)
+findings.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,11 +25,14 @@ from builder.client.models import (
     Comparison,
     ExceptionPage,
     ExceptionTold,
+    FindingPage,
+    FindingTold,
     Image,
     Imported,
     LogLine,
     LogPage,
     RecipePage,
+    Round,
     TrustOffer,
 )
 from builder.errors import Problem
@@ -260,6 +263,27 @@ class Client:
 
     def revoke_exception(self, exception_id: str) -> ExceptionTold:
         return self._json(ExceptionTold, "DELETE", f"/v1/exceptions/{_part(exception_id)}")
+
+    def findings(self, wanted: dict[str, str], *, limit: int = 100) -> list[FindingTold]:
+        """The newest findings in released images, newest first; pages are joined up to `limit`."""
+        found: list[FindingTold] = []
+        query = dict(wanted)
+        while len(found) < limit:
+            page = self._json(
+                FindingPage, "GET", "/v1/findings", params={**query, "limit": str(min(limit - len(found), 500))}
+            )
+            found += page.findings
+            if page.next is None or not page.findings:
+                break
+            query["before"] = str(page.findings[-1].id)
+        return found
+
+    def submit_rescan(self) -> Round:
+        return self._json(Round, "POST", "/v1/rescans")
+
+    def rescan(self) -> Round:
+        """The newest round."""
+        return self._json(Round, "GET", "/v1/rescans")
 
     def trust(self) -> TrustOffer:
         return self._json(TrustOffer, "GET", "/v1/trust")

@@ -223,6 +223,38 @@ class Imported(Answer):
     left_out: tuple[str, ...]
 
 
+class FindingTold(Answer):
+    """A vulnerability of a released image."""
+
+    id: int
+    digest: str
+    recipe: str
+    vulnerability: str
+    package: str
+    installed: str
+    fixed: str | None = None
+    severity: str
+    above_policy: bool
+    since_release: bool
+    first_seen: datetime
+    last_seen: datetime
+    exception: str | None = None
+
+
+class FindingPage(Answer):
+    findings: tuple[FindingTold, ...]
+    next: str | None = None
+
+
+class Round(Answer):
+    """A round of scans: queued, done or failed."""
+
+    state: str
+    requested_at: datetime
+    finished_at: datetime | None = None
+    problem: Problem | None = None
+
+
 class TrustOffer(Answer):
     """Whom the server says it signs as, and the trusted root (sigstore's JSON form) to check that with."""
 

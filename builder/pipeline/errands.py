@@ -14,7 +14,7 @@ _MOST_TRIES = 14
 
 log = logging.getLogger("goldsmith")
 
-Work = Callable[[Taken], None]
+Work = Callable[[Taken], object]
 GiveUp = Callable[[Taken, GoldsmithError], None]
 
 

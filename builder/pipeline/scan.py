@@ -39,7 +39,7 @@ def look_ahead(services: Services, build_id: str) -> bool:
             return False
         reference = services.staging(build.staging_repository).at(build.image_digest)
     try:
-        _database(services)
+        have_database(services)
         services.scanner.scan_ahead(str(reference), insecure=_insecure(services), credentials=services.scan_login)
     except GoldsmithError as error:
         log.info("build %s: not scanned ahead: %s", build_id, error)
@@ -54,7 +54,7 @@ class ScanStage:
         services = self._services
         built = BuildEvidence.model_validate(task.build.evidence["build"])
         with task.journal.step("database") as step:
-            database = _database(services)
+            database = have_database(services)
             mark = "SAMPLE database, not complete: " if database.sample else ""
             step.summary = f"{mark}{database.source}, of {database.updated_at:%Y-%m-%d %H:%M}Z, {database.digest}"
         with task.journal.step("scan") as step:
@@ -110,7 +110,8 @@ class ScanStage:
         return evidence
 
 
-def _database(services: Services) -> DatabaseIdentity:
+def have_database(services: Services) -> DatabaseIdentity:
+    """The database to scan with, fetched when that is due. Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt."""
     return ensure(
         services.trivy,
         services.database_source,

@@ -116,6 +116,21 @@ def revoke(session: Session, exception_id: str, by: str) -> None:
         row.revoked_at, row.revoked_by = time.time(), by
 
 
+def holding(session: Session) -> list[str]:
+    """The ids of those that are signed, have not expired and were not revoked."""
+    return list(
+        session.scalars(
+            select(ExceptionRow.id)
+            .join(VexDocument)
+            .where(
+                VexDocument.state == SIGNED,
+                ExceptionRow.expires_at > time.time(),
+                ExceptionRow.revoked_at.is_(None),
+            )
+        )
+    )
+
+
 def about(session: Session, vulnerabilities: Iterable[str], *, not_before: float) -> list[Kept]:
     """The signed documents with an exception for one of these vulnerabilities that expires after `not_before`."""
     wanted = sorted(set(vulnerabilities))

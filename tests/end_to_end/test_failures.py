@@ -121,6 +121,12 @@ def test_a_secret_in_a_file_stops_the_release_and_is_shown_nowhere(goldsmith: Go
     assert "/etc/app/token" in str(build["problem"])
     assert secret not in str(build)
     assert secret not in goldsmith.log(build_id)
+    for form in ("json", "markdown", "html"):
+        verdict = goldsmith.api.get(f"/v1/builds/{build_id}/verdict", params={"format": form}).raise_for_status().text
+        assert "/etc/app/token" in verdict
+        assert secret not in verdict
+    assert secret not in goldsmith.run("verdict", build_id, check=False).stdout
+    assert secret not in goldsmith.api.get("/v1/findings", params={"limit": 500}).raise_for_status().text
     assert nothing_published(goldsmith, "secret")
 
 

@@ -77,6 +77,15 @@ class TestSigstore:
         done = self.verify(goldsmith, bundle, web.digest, tmp_path)
         assert done.returncode == 0, done.stderr
 
+    @pytest.mark.parametrize("kind", ["scan", "verdict"])
+    def test_accepts_what_is_signed_of_scan_and_gate(
+        self, goldsmith: Goldsmith, web: Released, tmp_path: Path, kind: str
+    ) -> None:
+        found = goldsmith.api.get(f"/v1/images/{web.digest}/attestations/{kind}").raise_for_status().content
+        done = self.verify(goldsmith, found, web.digest, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert self.verify(goldsmith, found, "sha256:" + "0" * 64, tmp_path).returncode != 0
+
     def test_refuses_an_altered_statement(
         self, goldsmith: Goldsmith, web: Released, bundle: bytes, tmp_path: Path
     ) -> None:
@@ -104,7 +113,7 @@ class TestCosign:
     ) -> subprocess.CompletedProcess[str]:
         trust = trust or goldsmith.stack.sigstore_state
         return run(
-            cosign, "verify-attestation", "--new-bundle-format", "--type", "slsaprovenance1",
+            cosign, "verify-attestation", "--new-bundle-format", "--type", other.get("kind", "slsaprovenance1"),
             "--trusted-root", trust / "trusted_root.json", "--allow-http-registry",
             "--certificate-identity", other.get("identity", goldsmith.client["identity"]),
             "--certificate-oidc-issuer", other.get("issuer", goldsmith.client["issuer"]), reference,
@@ -121,6 +130,15 @@ class TestCosign:
         assert done.returncode == 0, done.stderr
         statement = _statement(done.stdout + done.stderr)
         assert statement is None or statement["predicateType"] == PREDICATE
+
+    @pytest.mark.parametrize(
+        "kind", ["https://in-toto.io/attestation/vulns/v0.1", "https://slsa.dev/verification_summary/v1"]
+    )
+    def test_accepts_scan_and_verdict(self, cosign: Path, goldsmith: Goldsmith, web: Released, kind: str) -> None:
+        done = self.verify(cosign, goldsmith, web.reference, kind=kind)
+        assert done.returncode == 0, done.stderr
+        statement = _statement(done.stdout + done.stderr)
+        assert statement is None or statement["predicateType"] == kind
 
     def test_refuses_another_identity(self, cosign: Path, goldsmith: Goldsmith, web: Released) -> None:
         done = self.verify(cosign, goldsmith, web.reference, identity="https://sandbox.invalid/other")
@@ -233,3 +251,21 @@ def test_the_bundle_in_the_registry_is_the_one_the_api_serves(
         manifest = parse_manifest(goldsmith.registry.manifests.get(repository.at(one.digest)).data)
         contents.append(goldsmith.registry.blobs.fetch(repository, manifest.layers[0]))
     assert digest_of(bundle) in {digest_of(content) for content in contents}
+
+
+def test_a_released_image_tells_its_verdict_and_is_scanned_again(goldsmith: Goldsmith, web: Released) -> None:
+    verdict = goldsmith.api.get(f"/v1/builds/{web.build['id']}/verdict").raise_for_status().json()
+    assert verdict["passed"] is True
+    assert set(verdict["attestations"]) == {
+        PREDICATE, "https://in-toto.io/attestation/vulns/v0.1", "https://slsa.dev/verification_summary/v1",
+    }  # fmt: skip
+    told = goldsmith.run("verify", web.reference).stdout
+    assert "gate" in told
+    assert "PASSED at" in told
+    goldsmith.run("rescan")
+    mark = goldsmith.api.get(f"/v1/images/{web.digest}").raise_for_status().json()["rescan"]
+    assert mark["problem"] is None
+    assert (mark["abovePolicy"], mark["newAbovePolicy"]) == (0, 0)
+    listed = goldsmith.api.get("/v1/findings", params={"digest": web.digest, "limit": 500}).json()["findings"]
+    assert len(listed) == sum(web.build["result"]["findings"].values())
+    assert not any(one["sinceRelease"] for one in listed)

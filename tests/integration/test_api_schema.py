@@ -78,6 +78,7 @@ UNSAID = {
     ("/v1/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
     ("/v1/exceptions", "get"): ["negative_data_rejection"],
+    ("/v1/findings", "get"): ["negative_data_rejection"],
 }
 OPERATIONS = [
     (path, method)

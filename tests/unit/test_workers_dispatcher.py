@@ -17,11 +17,12 @@ from sqlalchemy import update
 
 from builder.pipeline.services import Services
 from builder.settings import Settings
-from builder.store import builds, journal
+from builder.store import builds, errands, journal
 from builder.store.builds import Claim, Submission
-from builder.store.schema import Build, OutboxRow
+from builder.store.errands import ErrandKind
+from builder.store.schema import Build, Errand, OutboxRow
 from builder.store.states import BUILD, RELEASE, State
-from workers.dispatcher import publish, reap, sweep
+from workers.dispatcher import hand_out_errands, publish, reap, schedule_rescan, sweep
 
 pytest_plugins = ["tests.unit.databases"]
 QUEUES = ("build", "scan", "release")
@@ -171,3 +172,49 @@ class TestReap:
 def test_a_sweep_of_nothing_needs_no_registry(services: Services) -> None:
     submit(services)
     sweep(services)
+
+
+class TestErrands:
+    def test_each_goes_once_to_the_queue_of_the_worker_that_can_do_it(self, services: Services, broker: Celery) -> None:
+        with services.database.write() as session:
+            for kind in ErrandKind:
+                errands.add(session, kind, "x")
+            session.flush()
+            numbers = {one.kind: one.id for one in errands.due(session)}
+        assert hand_out_errands(services, broker) == 3
+        assert hand_out_errands(services, broker) == 0
+        assert sorted(received(broker)) == sorted(
+            [
+                ("release", "goldsmith.sign", [numbers["sign"]]),
+                ("scan", "goldsmith.rescan", [numbers["rescan"]]),
+                ("scan", "goldsmith.notify", [numbers["notify"]]),
+            ]
+        )
+
+    def test_one_whose_message_was_lost_is_handed_out_again(self, services: Services, broker: Celery) -> None:
+        with services.database.write() as session:
+            errands.add(session, ErrandKind.SIGN, "x")
+        hand_out_errands(services, broker)
+        with services.database.write() as session:
+            session.execute(update(Errand).values(published_at=time.time() - 61))
+        assert hand_out_errands(services, broker) == 1
+
+    def test_a_round_of_scans_is_due_each_hour_and_never_twice_at_once(self, services: Services) -> None:
+        def rounds() -> int:
+            schedule_rescan(services)
+            with services.database.read() as session:
+                return session.query(Errand).count()
+
+        assert [rounds(), rounds()] == [1, 1]
+        with services.database.write() as session:
+            session.execute(update(Errand).values(created_at=time.time() - 3601))
+        assert rounds() == 1  # the one before has not been done yet
+        with services.database.write() as session:
+            session.execute(update(Errand).values(done_at=time.time()))
+        assert [rounds(), rounds()] == [2, 2]
+
+    def test_none_is_scheduled_where_the_settings_say_so(self, services: Services) -> None:
+        services.settings = services.settings.model_copy(update={"rescan_minutes": 0})
+        schedule_rescan(services)
+        with services.database.read() as session:
+            assert session.query(Errand).count() == 0
