@@ -23,7 +23,7 @@ class Severity(StrEnum):
 
 def _printable(value: object) -> object:
     """Names and paths come from the image: an escape sequence in one must not reach a terminal or a log."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.isprintable():
         return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in value)
     return value
 

@@ -61,7 +61,7 @@ def read_report_on_packages(raw: bytes, purls: frozenset[str]) -> Findings:
     Trivy passes over components that it does not know how to look up, so each must be in the report again.
     """
     _, report = _understand(raw)
-    lacking = sorted(purls - _purls(report.packages()))
+    lacking = sorted(purls - {package.identifier.purl for result in report.results for package in result.packages})
     if lacking:
         raise ScanReportInvalid(
             f"Trivy passed over {len(lacking)} of {len(purls)} packages in a bill of materials, {lacking[0]} for one"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, pipeline
+from scripts.benchmarks import build, canonical, compare, pipeline, scan
 
-_BENCHMARKS = {"build": build, "canonical": canonical, "compare": compare, "pipeline": pipeline}
+_BENCHMARKS = {"build": build, "canonical": canonical, "compare": compare, "pipeline": pipeline, "scan": scan}
 
 
 def main() -> int:
