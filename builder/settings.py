@@ -86,6 +86,13 @@ class Settings(BaseSettings):
     trivy_database_hours: int = Field(default=48, ge=1, description="Maximum age of the database; older fails closed.")
     trivy_seconds: int = Field(default=600, ge=1, description="Time limit of one scan.")
 
+    # Policy
+    policy: Path | None = Field(
+        default=None,
+        description="The organisation's policy, a YAML file (docs/policy.md), the same for the API and all workers; a "
+        "default holds without one.",
+    )
+
     # Exceptions, and released images scanned again
     exception_approvers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Names of the API keys that may make exceptions, comma-separated; by default none may."

@@ -26,8 +26,10 @@ from builder.forensics.rules import FORMAT as RULES_FORMAT
 from builder.forensics.rules import Power, shipped_rules
 from builder.image.canonical_rules import RULES, SETTLED, Action
 from builder.image.entry import EntryType
+from builder.policy.organisation import OrganisationPolicy
 from builder.recipes.schema import recipe_schema
 from builder.settings import Settings
+from scripts.policy_pages import policy_pages
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -43,6 +45,8 @@ def pages() -> dict[str, str]:
         "comparison.schema.json": _schema(Report, "Goldsmith comparison"),
         "diff.schema.json": _schema(Diff, "Goldsmith diff"),
         "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
+        "policy.schema.json": _schema(OrganisationPolicy, "Goldsmith policy"),
+        **policy_pages(),
     }
 
 

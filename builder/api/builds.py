@@ -22,6 +22,7 @@ from builder.pipeline.submission import Asked, House, submit
 from builder.pipeline.unchanged import answering_release, still_there
 from builder.planning.lock import Lock
 from builder.planning.lockfile import lock_data
+from builder.policy.effective import refuse_looser
 from builder.recipes.catalogue import Catalogue
 from builder.store import builds, journal
 from builder.store.database import Database
@@ -52,6 +53,7 @@ async def create_build(request: Request, response: Response, requester: Caller) 
         services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
         asked = asked_build(body, catalogue, requester)
+        refuse_looser(services.policy, asked.recipe.metadata.name, asked.recipe.spec.policy)
         if not asked.force and not asked.update:
             before = _answered(services, catalogue, asked)
             if before is not None:
@@ -207,7 +209,7 @@ def _view(database: Database, build_id: str, registry: str) -> BuildView:
 def take_in(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView:
     """Raises what `submit` raises."""
     settings = services.settings
-    house = House(settings.registry, settings.network_steps)
+    house = House(settings.registry, settings.network_steps, services.policy)
     with services.database.write() as session:
         return build_view(submit(session, catalogue, house, asked), [], settings.registry)
 

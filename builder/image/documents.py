@@ -88,6 +88,24 @@ class Index(_Document):
     annotations: dict[str, str] | None = None
 
 
+class Healthcheck(_Document):
+    """How an engine asks a container whether it is well (Docker's image-spec 1.2; OCI reserves the word). Times are in
+    nanoseconds."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_pascal, populate_by_name=True, extra="ignore")
+
+    test: tuple[str, ...] | None = None
+    interval: int | None = None
+    timeout: int | None = None
+    start_period: int | None = None
+    retries: int | None = None
+
+    @property
+    def probes(self) -> bool:
+        """Whether anything is run: `NONE` takes a base's check away."""
+        return bool(self.test) and self.test != ("NONE",)
+
+
 class Runtime(_Document):
     """How a container of the image runs (config.md, the member "config")."""
 
@@ -102,6 +120,7 @@ class Runtime(_Document):
     working_dir: str | None = None
     labels: dict[str, str] | None = None
     stop_signal: str | None = None
+    healthcheck: Healthcheck | None = None
 
 
 class RootFS(_Document):

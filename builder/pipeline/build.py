@@ -16,6 +16,7 @@ from builder.pipeline.assembling import assemble
 from builder.pipeline.base import locked_base
 from builder.pipeline.believing import refuse_unbelieved
 from builder.pipeline.composing import Composed
+from builder.pipeline.demanded import assembled_again, demands_on, updates_pending
 from builder.pipeline.evidence import BuildEvidence, StagedImage, Unchanged, kept
 from builder.pipeline.kept import KeptSource
 from builder.pipeline.materials import attach_materials, keep_blobs, materials_manifest
@@ -50,6 +51,7 @@ class BuildStage:
         deadline = time.monotonic() + services.settings.build_seconds
         remove_leftovers(services, task.build.id)
         refuse_forbidden_network(services, task.recipe)
+        demands = demands_on(services, task)
         with spool_of(services, task.build.id) as spool:
             resolution = self._locked(task, spool)
             key = build_key(task.build.recipe_digest, resolution.lock)
@@ -64,6 +66,12 @@ class BuildStage:
             with ThreadPoolExecutor(1, thread_name_prefix="materials") as beside:
                 materials = beside.submit(self._keep_materials, task, prepared)
                 composed = assemble(services, task, prepared, spool, deadline)
+                updates = updates_pending(services, task, composed, prepared) if demands.updates else None
+                reproduced = (
+                    assembled_again(services, task, composed, prepared, self._supply(task), spool, deadline)
+                    if demands.reproducible
+                    else None
+                )
                 with task.journal.step("stage") as step:
                     materials_digest = self._stage(task, composed, prepared, materials, spool)
                     step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
@@ -80,6 +88,10 @@ class BuildStage:
             tests=tuple(results),
             engine=services.engine.identity(),
             hermetic=task.recipe.spec.hermetic,
+            accounts=composed.accounts,
+            base_epoch=prepared.base_epoch,
+            updates=updates,
+            reproduced=reproduced,
         )
         return {"build": kept(evidence)}
 

@@ -11,21 +11,29 @@ from pathlib import Path
 from builder.engine.assembly import parse_status
 from builder.image.changes import diff
 from builder.image.digests import digest_of
-from builder.image.documents import CONFIG, Descriptor, History, ImageConfig, Manifest, RootFS, Runtime
+from builder.image.documents import CONFIG, Descriptor, Healthcheck, History, ImageConfig, Manifest, RootFS, Runtime
+from builder.image.entry import EntryType
 from builder.image.inventory import Inventory, write_inventory
 from builder.image.layer import Layer
 from builder.image.ownership import Ownership
 from builder.image.tree import Tree
 from builder.pipeline.base import Base
+from builder.policy.facts import Account
+from builder.policy.logins import accounts_of
+from builder.recipes.model import Healthcheck as HealthcheckSpec
 from builder.recipes.model import Recipe
 
 _STANDARD = "org.opencontainers.image."
+_NANOSECONDS = 1_000_000_000
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A whole image on disk. `layer` is the one it adds, or None when it changes nothing; `blobs` are by digest."""
+    """A whole image on disk. `layer` is the one it adds, or None when it changes nothing; `blobs` are by digest.
+
+    `status` is dpkg's, empty where there is none; `accounts` are None where /etc/passwd is no plain file.
+    """
 
     manifest: Manifest
     manifest_digest: str
@@ -34,6 +42,8 @@ class Composed:
     inventory: Inventory
     blobs: Mapping[str, Path | bytes]
     packages: int
+    status: bytes
+    accounts: tuple[Account, ...] | None
 
 
 def compose(recipe: Recipe, tree: Tree, base: Base | None, architecture: str, spool: Path) -> Composed:
@@ -73,7 +83,20 @@ def compose(recipe: Recipe, tree: Tree, base: Base | None, architecture: str, sp
         inventory,
         blobs,
         len(parse_status(status)),
+        status,
+        _accounts(tree),
     )
+
+
+def _accounts(tree: Tree) -> tuple[Account, ...] | None:
+    """An image without /etc/passwd has no accounts; where it is a link, nobody knows them."""
+    found = {}
+    for name in (b"etc/passwd", b"etc/shadow"):
+        entry = tree.get(name)
+        if entry is not None and entry.type not in (EntryType.FILE, EntryType.HARDLINK):
+            return None
+        found[name] = tree.read(name) if entry is not None else None
+    return accounts_of(found[b"etc/passwd"] or b"", found[b"etc/shadow"])
 
 
 def _write_layer(tree: Tree, base: Base | None, spool: Path) -> Layer | None:
@@ -118,6 +141,20 @@ def _runtime(recipe: Recipe, base: Runtime, standard: dict[str, str]) -> Runtime
         working_dir=spec.working_directory or base.working_dir,
         labels={**inherited, **standard, **spec.labels} or None,
         stop_signal=spec.stop_signal or base.stop_signal,
+        # A base's own would run where nobody asked for it.
+        healthcheck=_healthcheck(spec.healthcheck),
+    )
+
+
+def _healthcheck(asked: HealthcheckSpec | None) -> Healthcheck | None:
+    if asked is None:
+        return None
+    return Healthcheck(
+        test=("CMD", *asked.command),
+        interval=asked.interval_seconds * _NANOSECONDS,
+        timeout=asked.timeout_seconds * _NANOSECONDS,
+        start_period=asked.start_seconds * _NANOSECONDS,
+        retries=asked.retries,
     )
 
 

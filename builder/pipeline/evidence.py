@@ -11,6 +11,7 @@ from builder.forensics.report import Told, Totals
 from builder.forensics.subjects.subject import SubjectKind
 from builder.image.layer import Compression
 from builder.planning.lock import Lock
+from builder.policy.facts import Account, Update
 from builder.policy.verdict import Verdict
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
 
@@ -38,7 +39,11 @@ class StagedImage(_Evidence):
 
 class BuildEvidence(_Evidence):
     """`lock_given` says that the request brought the lock; `materials_digest` is of the artifact that keeps every input
-    beside the image; `build_key` stands for all that decided it."""
+    beside the image; `build_key` stands for all that decided it.
+
+    `base_epoch` (UTC seconds) is of the newest content of the base; `updates` are pending ones of the distribution, and
+    `reproduced` tells whether a second assembly gave the same digest: both None where no policy asked.
+    """
 
     lock: Lock
     lock_digest: str
@@ -49,6 +54,10 @@ class BuildEvidence(_Evidence):
     tests: tuple[TestResult, ...]
     engine: str
     hermetic: bool
+    accounts: tuple[Account, ...] | None = None
+    base_epoch: int | None = None
+    updates: tuple[Update, ...] | None = None
+    reproduced: bool | None = None
 
 
 class ScanEvidence(_Evidence):

@@ -24,11 +24,15 @@ class ArchitectureMismatch(Rejected):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A container image to build in, the base it stands for (None for a bootstrapped one), and the lock."""
+    """A container image to build in, the base it stands for (None for a bootstrapped one), and the lock.
+
+    `base_epoch` (UTC seconds) is of the newest content of the base, None where an image does not say.
+    """
 
     engine_image: str
     base: Base | None
     lock: Lock
+    base_epoch: int | None
 
 
 def prepare(
@@ -55,9 +59,9 @@ def prepare(
     with task.journal.step("base") as step:
         if base is not None:
             step.summary = base.reference
-            return Prepared(services.bases.pull(base.reference), base, lock)
+            return Prepared(services.bases.pull(base.reference), base, lock, base.epoch or None)
         key = task.build.id if fresh else _bootstrap_key(lock)
-        image = services.bases.cached(key)
+        image, epoch = services.bases.cached(key), _newest(services, lock.base.packages)
         made = "bootstrapped before"
         if image is None:
             tar = spool / "base.tar"
@@ -67,7 +71,7 @@ def prepare(
                 architecture=lock.base.architecture,
                 packages=lock.base.packages,
                 debs=services.debs,
-                epoch=_newest(services, lock.base.packages),
+                epoch=epoch,
                 timeout=deadline - time.monotonic(),
                 on_line=step.log,
                 should_stop=task.watch.should_stop,
@@ -76,7 +80,7 @@ def prepare(
             tar.unlink()
             made = "bootstrapped"
         step.summary = f"{lock.base.suite}, {made} from {len(lock.base.packages)} packages"
-    return Prepared(image, None, lock)
+    return Prepared(image, None, lock, epoch)
 
 
 def refuse_other_architecture(services: Services, lock: Lock) -> None:

@@ -66,7 +66,7 @@ def resolve(services: Services, task: Task, spool: Path) -> Resolution:
 def _on_debian(services: Services, task: Task, debian: DebianBase) -> Resolution:
     architecture = debian.architecture or services.engine.architecture()
     with task.journal.step("resolve") as step:
-        archive = _archive(services, task, debian.suite, debian.components, architecture)
+        archive = archive_of(services, task, debian.suite, debian.components, architecture)
         archives = archive.refresh()
         core = archive.resolve(BOOTSTRAP)
         whole = archive.resolve([*BOOTSTRAP, *task.recipe.spec.packages])
@@ -91,7 +91,7 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
         archives: tuple[LockedArchive, ...] = ()
         if spec.packages:
             status, suite = services.installed.of(base.digest, lambda: _installed(services, task, base))
-            archive = _archive(services, task, suite, ["main"], base.config.architecture)
+            archive = archive_of(services, task, suite, ["main"], base.config.architecture)
             archives = archive.refresh()
             resolved = archive.resolve(spec.packages, status=status)
         step.summary = f"{len(resolved.packages)} packages to add to {base.reference}, each by digest"
@@ -104,7 +104,8 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
     return Resolution(_lock(task, locked, resolved, archives, base.epoch), base)
 
 
-def _archive(services: Services, task: Task, suite: str, components: list[str], architecture: str) -> AptArchive:
+def archive_of(services: Services, task: Task, suite: str, components: list[str], architecture: str) -> AptArchive:
+    """The archive of a suite, as this worker reaches it."""
     return AptArchive(
         services.archive_directory,
         mirrors=services.mirrors,

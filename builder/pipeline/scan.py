@@ -7,9 +7,14 @@ from typing import Any
 
 from builder.errors import GoldsmithError
 from builder.pipeline.evidence import BuildEvidence, ScanEvidence, kept
+from builder.pipeline.excepting import active_exceptions
+from builder.pipeline.facts import gather
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import take_back
+from builder.policy.effective import EffectivePolicy, effective
+from builder.policy.facts import MEDIA_TYPE as FACTS_TYPE
+from builder.policy.facts import Facts
 from builder.policy.gate import evaluate
 from builder.policy.verdict import GateFailed, Verdict
 from builder.scanning.database import ensure
@@ -53,8 +58,10 @@ class ScanStage:
     def work(self, task: Task) -> dict[str, Any]:
         services = self._services
         built = BuildEvidence.model_validate(task.build.evidence["build"])
+        policy = effective(services.policy, task.recipe.metadata.name, task.recipe.spec.policy)
+        allow_stale = _allows_stale(policy)
         with task.journal.step("database") as step:
-            database = have_database(services)
+            database = have_database(services, allow_stale=allow_stale)
             mark = "SAMPLE database, not complete: " if database.sample else ""
             step.summary = f"{mark}{database.source}, of {database.updated_at:%Y-%m-%d %H:%M}Z, {database.digest}"
         with task.journal.step("scan") as step:
@@ -63,6 +70,7 @@ class ScanStage:
                 str(reference),
                 insecure=_insecure(services),
                 credentials=services.scan_login,
+                allow_stale=allow_stale,
                 should_stop=task.watch.should_stop,
             )
             found = result.findings
@@ -71,10 +79,16 @@ class ScanStage:
                 f"{len(found.secrets)} secrets" + (" (sample database)" if database.sample else "")
             )
         with task.journal.step("gate") as step:
-            verdict = evaluate(task.recipe.spec.policy, result, packages_built=_packages(built))
+            facts = gather(services, task, built, result)
+            believed = active_exceptions(services, {one.id for one in facts.findings.vulnerabilities})
+            for why in believed.disbelieved:
+                step.log(f"does not count: {why}")
+            verdict = evaluate(policy, facts, exceptions=believed.exceptions)
             for rule in verdict.rules:
                 step.log(f"{'passed' if rule.passed else 'FAILED'}: {rule.rule}: {rule.explanation}")
-            evidence = self._keep(task, result, verdict)
+            for one in verdict.excepted:
+                step.log(f"excepted: {one.vulnerability} in {one.package} by {one.owner}: {one.reason}")
+            evidence = self._keep(task, result, facts, verdict)
             if not verdict.passed:
                 raise GateFailed.of(verdict)
             step.summary = verdict.explanation
@@ -83,7 +97,7 @@ class ScanStage:
     def clean_up(self, build_id: str) -> None:
         take_back(self._services, build_id)
 
-    def _keep(self, task: Task, result: ScanResult, verdict: Verdict) -> dict[str, Any]:
+    def _keep(self, task: Task, result: ScanResult, facts: Facts, verdict: Verdict) -> dict[str, Any]:
         """The scan is kept whether the gate passes or not: a refusal must show what it rests on."""
         with self._services.database.write() as session:
             build = builds.held_build(session, task.claim)
@@ -91,6 +105,7 @@ class ScanStage:
             spdx = attachments.attach(session, build.id, Kind.SPDX, SPDX_TYPE, result.spdx)
             report = attachments.attach(session, build.id, Kind.SCAN, REPORT_TYPE, result.report)
             sarif = attachments.attach(session, build.id, Kind.SARIF, SARIF_TYPE, result.sarif)
+            attachments.attach(session, build.id, Kind.FACTS, FACTS_TYPE, facts.to_bytes())
             evidence = kept(
                 ScanEvidence(
                     scanner=result.scanner,
@@ -110,7 +125,7 @@ class ScanStage:
         return evidence
 
 
-def have_database(services: Services) -> DatabaseIdentity:
+def have_database(services: Services, *, allow_stale: bool = False) -> DatabaseIdentity:
     """The database to scan with, fetched when that is due. Raises DatabaseMissing, DatabaseStale, DatabaseCorrupt."""
     return ensure(
         services.trivy,
@@ -118,13 +133,14 @@ def have_database(services: Services) -> DatabaseIdentity:
         services.trivy_cache,
         maximum_age=services.database_age,
         timeout=_DATABASE_SECONDS,
+        allow_stale=allow_stale,
     )
+
+
+def _allows_stale(policy: EffectivePolicy) -> bool:
+    database = policy.demands.database
+    return database is not None and database.when_stale == "warn"
 
 
 def _insecure(services: Services) -> bool:
     return services.settings.registry in services.settings.insecure_registries
-
-
-def _packages(built: BuildEvidence) -> int:
-    """How many packages the scanner must see at the least: what dpkg lists, and never fewer than were installed."""
-    return max(built.image.packages, len(built.lock.base.packages) + len(built.lock.packages))

@@ -17,6 +17,9 @@ from builder.errors import SettingsInvalid
 from builder.pipeline.installed import Installed
 from builder.planning.debs import DebStore
 from builder.planning.mirrors import Mirrors, find_mirrors
+from builder.policy.checked import checked_policy
+from builder.policy.organisation import DEFAULT, OrganisationPolicy
+from builder.policy.reading import PolicyInvalid
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
 from builder.registry.credentials import (
@@ -150,6 +153,19 @@ class Services:
             insecure=host in self.settings.insecure_registries,
             credentials=ScannerCredentials(login.username, login.password) if login else None,
         )
+
+    @property
+    def policy(self) -> OrganisationPolicy:
+        """Read anew each time: a change holds from the next judgement on. Raises SettingsInvalid."""
+        path = self.settings.policy
+        if path is None:
+            return DEFAULT
+        try:
+            return checked_policy(path.read_bytes(), str(path))
+        except OSError as error:
+            raise SettingsInvalid(f"GOLDSMITH_POLICY: {path} cannot be read: {error.strerror}") from error
+        except PolicyInvalid as error:
+            raise SettingsInvalid(f"GOLDSMITH_POLICY: {error.detail}", errors=error.errors) from error
 
     @property
     def trust(self) -> Trust:

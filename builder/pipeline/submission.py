@@ -14,6 +14,8 @@ from builder.planning.agreement import refuse_stale
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
 from builder.planning.lockfile import read_lock_beside
+from builder.policy.effective import refuse_looser
+from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.recipes.catalogue import Catalogue, Listed, refuse_sources
 from builder.recipes.document import RecipeInvalid
 from builder.recipes.model import Recipe
@@ -52,16 +54,18 @@ class Asked:
 
 @dataclass(frozen=True)
 class House:
-    """What holds for all builds of an installation: where it releases to, and whether steps may ask for a network."""
+    """What holds for all builds of an installation: where it releases to, whether steps may ask for a network, and the
+    policy that no recipe may loosen."""
 
     registry: str
     network_steps: bool
+    policy: OrganisationPolicy = DEFAULT
 
 
 def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -> Build:
     """A new build. If its base is a recipe without a current release, that one is built first and this one waits.
 
-    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved or NetworkNotAllowed.
+    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed or PolicyLoosened.
     """
     if asked.origin == "request" and asked.purpose is Purpose.RELEASE:
         _refuse_reserved(catalogue, asked)
@@ -140,6 +144,7 @@ class _Submitting:
         _refuse_vanishing(recipe)
         if not self.house.network_steps:
             refuse_network_steps(recipe)
+        refuse_looser(self.house.policy, recipe.metadata.name, recipe.spec.policy)
         if lock is not None:
             refuse_stale(recipe, lock)
         path = (*path, recipe.metadata.name)

@@ -175,6 +175,14 @@ class AptArchive:
         newest = max(made_at(self._debs.path(package.sha256)) for package in locked) if locked else 0
         return Resolved(tuple(sorted(locked, key=lambda package: (package.name, package.architecture))), newest)
 
+    def versions(self, packages: Sequence[str], *, status: bytes) -> str:
+        """What `apt-cache policy` tells of packages to a system with that dpkg status. Needs `refresh` before."""
+        with self._locked():
+            done = self._program(
+                "apt-cache", "policy", "--", *packages, status=self._status_file(status), archives=None, timeout=120
+            )
+        return done.stdout.decode("utf-8", "replace")
+
     def _status_file(self, status: bytes) -> Path:
         """The same path for the same content: apt's own cache is then good for the next plan too."""
         path = self._root / f"status-{hashlib.sha256(status).hexdigest()[:16]}"

@@ -119,11 +119,12 @@ class RanTest(_Frozen):
 
 
 class Facts(_Frozen):
-    """`covered` says whether the database has advisories for the operating system; `packages_expected` is how many
-    packages the scanner must see at the least; `lock_epoch` (UTC seconds) is of the newest locked material; `updates`
-    are those that the archive had at build time; `reproduced`: a second assembly gave the same bytes.
+    """Ages are counted at `gathered_at`, so that the same facts always give the same verdict.
 
-    Ages are counted at `gathered_at`, so that the same facts always give the same verdict.
+    `covered` says whether the database has advisories for the operating system; `packages_expected` is how many
+    packages the scanner must see at the least; `kept_setuid` are the paths that the recipe keeps set-uid; `lock_epoch`
+    (UTC seconds) is of the newest locked material; `updates` are those that the archive had at build time;
+    `reproduced`: a second assembly gave the same bytes.
     """
 
     format: Literal["goldsmith-facts/v1"] = FORMAT
@@ -142,6 +143,7 @@ class Facts(_Frozen):
     files: Files | None = None
     accounts: tuple[Account, ...] | None = None
     base: BaseFacts | None = None
+    kept_setuid: tuple[Text, ...] = ()
     lock_epoch: int | None = None
     updates: tuple[Update, ...] | None = None
     tests: tuple[RanTest, ...] = ()

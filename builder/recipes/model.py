@@ -194,6 +194,18 @@ class Hardening(Strict):
     )
 
 
+class Healthcheck(Strict):
+    """A command that an engine runs in a container, now and then, to see whether it is well: 0 is well."""
+
+    command: Arguments
+    interval_seconds: Annotated[int, Field(ge=1, le=86400)] = 30
+    timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    start_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=0, description="How long after its start failures do not count."
+    )
+    retries: Annotated[int, Field(ge=1, le=100)] = 3
+
+
 class RuntimeExpectations(Strict):
     """What a running container may do that is not in the image; comparisons take it from the signed provenance."""
 
@@ -322,6 +334,7 @@ class Spec(Strict):
     ports: list[PortSpec] = []
     labels: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._/-]{0,254}[a-z0-9])?$")], Text] = {}
     stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+-]{2,10}$")] | None = None
+    healthcheck: Healthcheck | None = None
     hardening: Hardening = Hardening()
     tests: Annotated[list[Test], Field(max_length=200)] = []
     runtime: RuntimeExpectations = RuntimeExpectations()

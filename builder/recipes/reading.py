@@ -43,7 +43,7 @@ def validate(document: Document, *, source: str) -> Recipe:
     try:
         return Recipe.model_validate(document.data)
     except ValidationError as error:
-        faults = _faults(error, document)
+        faults = faults_of(error, document)
         shown = "; ".join(str(fault) for fault in faults[:3])
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS]) from error
@@ -58,11 +58,12 @@ def recipe_digest(recipe: Recipe) -> str:
     return "sha256:" + hashlib.sha256(canonical_json(recipe)).hexdigest()
 
 
-def _faults(error: ValidationError, document: Document) -> list[Fault]:
+def faults_of(error: ValidationError, document: Document, root: type[BaseModel] = Recipe) -> list[Fault]:
+    """What is wrong with a document that was to be a `root`, in the order of the text."""
     faults: dict[tuple[Path, str], Fault] = {}
     for entry in error.errors(include_url=False, include_context=True):
         path = _written(entry["loc"], document)
-        message, hint = _explain(entry, path)
+        message, hint = _explain(entry, path, root)
         line, column = document.place(path)
         key = (path, message)
         faults.setdefault(key, Fault(message=message, field=_dotted(path), line=line, column=column, hint=hint))
@@ -79,11 +80,11 @@ def _is_tag(location: Path, index: int) -> bool:
     return index >= 2 and location[index - 2] in _UNIONS and isinstance(location[index - 1], int)
 
 
-def _explain(entry: Any, path: Path) -> tuple[str, str | None]:
+def _explain(entry: Any, path: Path, root: type[BaseModel]) -> tuple[str, str | None]:
     kind = entry["type"]
     context = entry.get("ctx", {})
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(entry["loc"][:-1])
+        allowed = _allowed_keys(entry["loc"][:-1], root)
         near = difflib.get_close_matches(str(path[-1]), allowed, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"allowed here: {', '.join(sorted(allowed))}"
         return "unknown key", hint
@@ -117,9 +118,9 @@ def _pattern_hint(path: Path) -> str | None:
     return next((names[part] for part in reversed(path) if isinstance(part, str) and part in names), None)
 
 
-def _allowed_keys(location: Path) -> list[str]:
+def _allowed_keys(location: Path, root: type[BaseModel]) -> list[str]:
     """The keys that the model at a location takes; tags in it name the members of unions."""
-    annotation: Any = Recipe
+    annotation: Any = root
     for index, part in enumerate(location):
         if isinstance(part, int):
             continue

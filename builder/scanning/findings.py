@@ -188,7 +188,8 @@ class ScanResult:
 
     `report` is Trivy's JSON without environment values, history and code excerpts; `cyclonedx` (1.7) and `spdx` (2.3)
     are JSON bills of materials that hold every package found; `sarif` (2.1.0) has the findings for other tools.
-    `started_at` is UTC, `seconds` the duration of it all.
+    `started_at` is UTC, `seconds` the duration of it all; `covered` tells whether the database has advisories for the
+    operating system, None where nothing says which one it is.
     """
 
     reference: str
@@ -204,3 +205,4 @@ class ScanResult:
     seconds: float
     packages: tuple[Package, ...] = ()
     sarif: bytes = b""
+    covered: bool | None = None

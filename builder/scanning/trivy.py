@@ -16,6 +16,7 @@ from builder.scanning.database import Database, installed
 from builder.scanning.errors import ScanFailed, ScannerUnusable, ScanReportInvalid
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, ScanResult
 from builder.scanning.layers import LayerMemory
+from builder.scanning.platforms import covers
 from builder.scanning.report import read_report, read_report_on_packages
 from builder.scanning.sarif import sarif
 from builder.scanning.sbom import check_complete, cyclonedx_purls
@@ -160,6 +161,7 @@ class Scanner:
             sarif=sarif(reference, report.findings, scanner, database.identity),
             scanner=scanner,
             database=database.identity,
+            covered=covers(database.directory / "db" / "trivy.db", report.operating_system),
             started_at=started_at,
             seconds=time.monotonic() - begun,
         )

@@ -16,8 +16,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+from builder.policy.effective import effective
 from builder.policy.gate import evaluate
+from builder.policy.organisation import DEFAULT
 from builder.policy.policy import Policy
+from builder.policy.verdict import Verdict
 from builder.scanning.binary import Trivy
 from builder.scanning.findings import ScanResult, Severity
 from builder.scanning.sbom import cyclonedx_purls, spdx_purls
@@ -32,6 +35,7 @@ from tests.integration.scanning_server import (
     registry,
     scanner,
 )
+from tests.unit.judged import facts
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,18 @@ def bookworm(staging: Registry, cache: Path) -> ScanResult:
 
 def found(result: ScanResult) -> set[tuple[str, str]]:
     return {(v.id, v.package) for v in result.findings.vulnerabilities}
+
+
+def judged(policy: Policy, result: ScanResult) -> Verdict:
+    """By the scan alone: all else is well."""
+    return evaluate(
+        effective(DEFAULT, "app", policy),
+        facts(
+            reference=result.reference, database=result.database, operating_system=result.operating_system,
+            covered=result.covered, findings=result.findings, packages=result.packages,
+            packages_seen=result.package_count, packages_expected=1,
+        ),
+    )  # fmt: skip
 
 
 class TestFindings:
@@ -101,14 +117,12 @@ class TestFindings:
         assert "DS-0002" in {check.id for check in result.findings.misconfigurations}
 
     def test_the_gate_judges_what_was_found(self, staging: Registry, cache: Path, bookworm: ScanResult) -> None:
-        verdict = evaluate(Policy(), bookworm, packages_built=1)
+        verdict = judged(Policy(), bookworm)
         assert not verdict.passed
         assert verdict.sample_database
         remedies = {o.remedy for rule in verdict.rules if not rule.passed for o in rule.offenders}
         assert "upgrade libssl3 3.0.11-1~deb12u1 to 3.0.11-1~deb12u2" in remedies
-        assert evaluate(
-            Policy(maximum_severity="none"), scanner(cache).scan(staging.push("a/b", CLEAN)), packages_built=1
-        ).passed
+        assert judged(Policy(maximum_severity="none"), scanner(cache).scan(staging.push("a/b", CLEAN))).passed
 
 
 class TestWhatIsKept:
@@ -185,7 +199,7 @@ class TestOddImages:
         bare = Image(files={"etc/os-release": b"", "etc/debian_version": b"", "var/lib/dpkg/status": b"", "a": b"a"})
         result = scanner(cache).scan(staging.push("staging/bare", bare))
         assert result.package_count == 0
-        assert not evaluate(Policy(), result, packages_built=0).passed
+        assert not judged(Policy(), result).passed
 
     def test_an_image_cannot_configure_its_own_scan(self, staging: Registry, cache: Path) -> None:
         files = {

@@ -1,6 +1,6 @@
 """The gate at each border: what passes, what does not, and what a person is told to change."""
 
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -8,52 +8,29 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from builder.errors import Rejected
-from builder.policy.gate import evaluate as evaluate_built
+from builder.policy.effective import effective
+from builder.policy.exceptions import PolicyException
+from builder.policy.facts import Facts
+from builder.policy.gate import evaluate as evaluate_facts
+from builder.policy.organisation import DEFAULT, CustomRule
 from builder.policy.policy import Policy
+from builder.policy.rules import RULES
 from builder.policy.verdict import GateFailed, RuleResult, Verdict
-from builder.scanning.findings import (
-    DatabaseIdentity,
-    Findings,
-    Misconfiguration,
-    ScannerIdentity,
-    ScanResult,
-    Secret,
-    Severity,
-    Vulnerability,
-)
+from builder.scanning.findings import Findings, Misconfiguration, Secret, Severity, Vulnerability
+from tests.unit.judged import DATABASE, NOW, REFERENCE, facts
 
 
-def evaluate(policy: Policy, result: ScanResult) -> Verdict:
-    """The verdict when the scanner saw all that was built."""
-    return evaluate_built(policy, result, packages_built=1)
+def evaluate(policy: Policy, judged: Facts, *, exceptions: tuple[PolicyException, ...] = ()) -> Verdict:
+    """By the default policy, and a recipe's own."""
+    return evaluate_facts(effective(DEFAULT, "app", policy), judged, exceptions=exceptions)
 
 
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ORDER = ["none", "low", "medium", "high", "critical"]
 PLACE = {Severity.LOW: 1, Severity.MEDIUM: 2, Severity.HIGH: 3, Severity.CRITICAL: 4, Severity.UNKNOWN: 4}
 
 
-def scan(findings: Findings | None = None, *, sample: bool = False, packages: int = 7) -> ScanResult:
-    return ScanResult(
-        reference="127.0.0.1:5000/staging/app@sha256:" + "a" * 64,
-        findings=findings or Findings(),
-        package_count=packages,
-        operating_system=None,
-        report=b"{}",
-        cyclonedx=b"{}",
-        spdx=b"{}",
-        scanner=ScannerIdentity(name="trivy", version="0.76.0", sha256="0" * 64),
-        database=DatabaseIdentity(
-            digest="sha256:" + "d" * 64,
-            updated_at=NOW,
-            next_update=NOW,
-            downloaded_at=NOW,
-            source="trivy-default",
-            sample=sample,
-        ),
-        started_at=NOW,
-        seconds=1.0,
-    )
+def scan(findings: Findings | None = None, *, sample: bool = False) -> Facts:
+    return facts(findings=findings or Findings(), database=DATABASE.model_copy(update={"sample": sample}))
 
 
 def vulnerability(severity: Severity, fixed: str | None = "3.0.11-1~deb12u2", name: str = "openssl") -> Vulnerability:
@@ -163,7 +140,7 @@ def test_remarks_on_the_configuration_are_told_and_do_not_hold_back() -> None:
         Policy(maximum_severity="none"), scan(Findings(misconfigurations=(misconfiguration("DS-0002"),)))
     )
     assert verdict.passed
-    assert rule(verdict, "configuration").offenders[0].remedy == "r"
+    assert rule(verdict, "misconfiguration").offenders[0].remedy == "r"
 
 
 def test_the_mark_of_the_sample_goes_with_the_verdict() -> None:
@@ -175,7 +152,7 @@ def test_the_mark_of_the_sample_goes_with_the_verdict() -> None:
 
 @pytest.mark.parametrize(("seen", "built", "passes"), [(0, 0, False), (0, 90, False), (89, 90, False), (90, 90, True)])
 def test_a_scan_that_saw_less_than_what_was_built_says_nothing(seen: int, built: int, passes: bool) -> None:
-    verdict = evaluate_built(Policy(), scan(packages=seen), packages_built=built)
+    verdict = evaluate(Policy(), facts(packages_seen=seen, packages_expected=built))
     assert verdict.passed is passes
     assert f"saw {seen} packages" in verdict.explanation
 
@@ -244,4 +221,74 @@ def test_the_default_policy_is_strict() -> None:
         "maximumSeverity": "medium",
         "ignoreUnfixed": False,
         "allowSecrets": False,
+        "rules": dict.fromkeys(RULES),
     }
+
+
+class TestExceptions:
+    def exception(self, **changes: object) -> PolicyException:
+        fields: dict[str, object] = {
+            "id": "0" * 26, "vulnerability": "CVE-2023-5363", "package": "openssl", "owner": "ann", "reason": "no TLS",
+            "created": NOW - timedelta(days=9), "expires": NOW + timedelta(seconds=1),
+        }  # fmt: skip
+        return PolicyException.model_validate({**fields, **changes})
+
+    def judged(self, *exceptions: PolicyException, severity: Severity = Severity.HIGH) -> Verdict:
+        return evaluate(Policy(), scan(Findings(vulnerabilities=(vulnerability(severity),))), exceptions=exceptions)
+
+    def test_one_that_holds_takes_its_vulnerability_out_and_is_listed(self) -> None:
+        verdict = self.judged(self.exception())
+        assert verdict.passed
+        (used,) = verdict.excepted
+        assert (used.vulnerability, used.package, used.exception) == ("CVE-2023-5363", "openssl", "0" * 26)
+        assert (used.owner, used.reason, used.expires) == ("ann", "no TLS", NOW + timedelta(seconds=1))
+        assert "1 more is excepted" in verdict.explanation
+
+    def test_one_that_has_just_expired_does_not_count_and_is_shouted_about(self) -> None:
+        verdict = self.judged(self.exception(expires=NOW))
+        assert not verdict.passed
+        assert verdict.excepted == ()
+        assert f"The exception {'0' * 26} of ann for CVE-2023-5363 in openssl EXPIRED" in verdict.explanation
+
+    @pytest.mark.parametrize(
+        "scope",
+        [{"vulnerability": "CVE-2023-5364"}, {"package": "curl"}, {"recipe": "web"}, {"digest": "sha256:" + "b" * 64}],
+    )
+    def test_one_with_another_scope_does_not_count(self, scope: dict[str, object]) -> None:
+        verdict = self.judged(self.exception(**scope))
+        assert not verdict.passed
+        assert verdict.excepted == ()
+
+    def test_one_for_this_recipe_and_digest_counts(self) -> None:
+        assert self.judged(self.exception(recipe="app", digest=REFERENCE.rpartition("@")[2])).passed
+
+    def test_one_that_nothing_needs_is_not_listed(self) -> None:
+        assert self.judged(self.exception(), severity=Severity.LOW).excepted == ()
+
+
+class TestTheVerdict:
+    def test_names_its_policy_its_facts_and_for_each_rule_parameters_and_page(self) -> None:
+        judged = facts()
+        verdict = evaluate(Policy(), judged)
+        assert verdict.passed
+        assert verdict.policy == effective(DEFAULT, "app", Policy()).identity
+        assert verdict.facts_digest == judged.digest
+        assert rule(verdict, "setuid").parameters == {"allowed": [], "allowKept": True}
+        assert rule(verdict, "setuid").documentation == "policy/rules/setuid.md"
+        assert {one.rule for one in verdict.rules} >= {name for name, one in RULES.items() if one.always}
+
+    def test_judges_no_rule_that_nobody_named(self) -> None:
+        assert evaluate(Policy(), facts(reproduced=None, updates=None, hermetic=False, tests=())).passed
+
+    def test_a_rule_that_fails_as_a_whole_is_an_error_with_its_way_out(self) -> None:
+        policy = Policy.model_validate({"rules": {"hermetic": {}}})
+        (fault,) = GateFailed.of(evaluate(policy, facts(hermetic=False))).errors
+        assert fault.field == "spec.run"
+        assert "bring what the step fetches" in (fault.hint or "")
+
+    def test_has_the_custom_rules_of_the_organisation(self) -> None:
+        custom = CustomRule(name="no-perl", title="No Perl", expression="facts.packages.size() == 0", remedy="out")
+        spec = DEFAULT.spec.model_copy(update={"custom": [custom]})
+        verdict = evaluate_facts(effective(DEFAULT.model_copy(update={"spec": spec}), "app", Policy()), facts())
+        assert not verdict.passed
+        assert rule(verdict, "custom.no-perl").remedy == "out"

@@ -51,6 +51,17 @@ def fnv1a_64(data: bytes) -> int:
 
 def size_promised_by(head: bytes) -> int:
     """The bytes a whole file has, by the newer of its two meta pages, given its first 128 KiB. Raises ValueError."""
+    newest = _newest_meta(head)
+    return newest[7] * newest[2]
+
+
+def root_of(head: bytes) -> tuple[int, int]:
+    """The page size in bytes and the page of the root bucket, given as much of the file. Raises ValueError."""
+    newest = _newest_meta(head)
+    return newest[2], newest[4]
+
+
+def _newest_meta(head: bytes) -> tuple[int, ...]:
     metas = [_read_meta(head, 0)]
     page_size = next((meta[2] for meta in metas if meta), 0)
     for offset in (page_size,) if page_size else (1 << shift for shift in range(10, 17)):
@@ -58,8 +69,7 @@ def size_promised_by(head: bytes) -> int:
     valid = [meta for meta in metas if meta]
     if not valid:
         raise ValueError("it has no valid meta page")
-    newest = max(valid, key=lambda meta: meta[8])
-    return newest[7] * newest[2]
+    return max(valid, key=lambda meta: meta[8])
 
 
 def _read_meta(head: bytes, page: int) -> tuple[int, ...] | None:

@@ -1,0 +1,132 @@
+"""The organisation's policy: a versioned document that holds for every recipe, and the one that holds without any."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+from builder.policy.demands import Demands
+from builder.policy.rules import RULES
+from builder.policy.rules.accounts import Accounts
+from builder.policy.rules.database import Database
+from builder.policy.rules.devices import Devices
+from builder.policy.rules.histories import Histories
+from builder.policy.rules.keys import Keys
+from builder.policy.rules.misconfiguration import MisconfigurationLimit
+from builder.policy.rules.secrets import Secrets
+from builder.policy.rules.setuid import Setuid
+from builder.policy.rules.ssh_servers import SshServers
+from builder.policy.rules.vulnerabilities import Vulnerabilities
+from builder.policy.rules.world_writable import WorldWritable
+
+_Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class CustomRule(_Strict):
+    """A rule of the organisation's own: an expression in CEL over `facts`. What is not true fails, an error too."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9-]{0,62}$")]
+    title: _Line
+    expression: Annotated[str, StringConstraints(min_length=1, max_length=10_000)] = Field(
+        description="CEL, such as `facts.packages.all(p, p.name != 'perl')`."
+    )
+    remedy: _Line = Field(description="What a person must change when it fails.")
+
+
+class Override(_Strict):
+    """What more is demanded of some recipes. A name is whoever writes a recipe to choose: so this only tightens."""
+
+    recipes: Annotated[list[_Line], Field(min_length=1)] = Field(
+        description="Names of recipes; `*` stands for anything."
+    )
+    rules: Demands = Demands()
+    custom: list[CustomRule] = []
+
+
+class PolicyMetadata(_Strict):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$")] = Field(
+        description="Changed with every change of the policy; in quotes if it is a number."
+    )
+    description: Annotated[str, StringConstraints(max_length=4000)] = ""
+
+
+class PolicySpec(_Strict):
+    rules: Demands = Demands()
+    custom: list[CustomRule] = []
+    overrides: list[Override] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        every = [*self.custom, *(one for override in self.overrides for one in override.custom)]
+        names = [one.name for one in every]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two custom rules are named {twice!r}")
+        taken = next((name for name in names if name in RULES), None)
+        if taken is not None:
+            raise ValueError(f"{taken!r} is the name of a rule of Goldsmith's own: give the custom rule another")
+        demanded = self.rules.whole()
+        for index, override in enumerate(self.overrides):
+            for rule, name, asked, needed in override.rules.looser_than(demanded):
+                raise ValueError(
+                    f"overrides[{index}].rules.{rule}.{name}: {asked} is looser than {needed}, which holds for every "
+                    "recipe; an override only tightens"
+                )
+        return self
+
+
+class OrganisationPolicy(_Strict):
+    """A policy for all recipes of an installation, GOLDSMITH_POLICY."""
+
+    api_version: Literal["goldsmith/v1"]
+    kind: Literal["Policy"]
+    metadata: PolicyMetadata
+    spec: PolicySpec = PolicySpec()
+
+    def demands_of(self, recipe: str) -> Demands:
+        """What it demands of a recipe by its name."""
+        demanded = self.spec.rules.whole()
+        for override in self._overrides(recipe):
+            demanded = demanded.tightened(override.rules)
+        return demanded
+
+    def custom_of(self, recipe: str) -> tuple[CustomRule, ...]:
+        return (*self.spec.custom, *(one for override in self._overrides(recipe) for one in override.custom))
+
+    def _overrides(self, recipe: str) -> list[Override]:
+        return [one for one in self.spec.overrides if any(fnmatchcase(recipe, name) for name in one.recipes)]
+
+
+# Without a policy recipes decide on vulnerabilities and secrets for themselves, by defaults that are strict.
+DEFAULT = OrganisationPolicy(
+    api_version="goldsmith/v1",
+    kind="Policy",
+    metadata=PolicyMetadata(
+        name="default",
+        version="1",
+        description="Holds where GOLDSMITH_POLICY is not set: recipes decide on vulnerabilities and secrets.",
+    ),
+    spec=PolicySpec(
+        rules=Demands(
+            vulnerabilities=Vulnerabilities(maximum_severity="critical"),
+            secrets=Secrets(allow=True),
+            database=Database(),
+            misconfiguration=MisconfigurationLimit(),
+            setuid=Setuid(allow_kept=True),
+            world_writable=WorldWritable(),
+            accounts=Accounts(),
+            ssh_servers=SshServers(),
+            keys=Keys(),
+            histories=Histories(),
+            devices=Devices(),
+        )
+    ),
+)

@@ -1,0 +1,42 @@
+"""An old base has old faults. Its age is counted from the newest content in it, not from the day it was built: an
+old lock gives an old base, however often it is built.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from builder.policy.facts import Facts
+from builder.policy.rule import Judgement, Rule, unknown
+from builder.policy.strictness import LOWEST, Parameters
+
+
+class BaseAge(Parameters):
+    """How old the base may be."""
+
+    maximum_days: Annotated[int, Field(ge=0), LOWEST] = Field(default=90, description="Its age in days.")
+
+
+def judge(facts: Facts, parameters: BaseAge) -> Judgement:
+    if facts.base is None or facts.base.created is None:
+        return unknown("the base's age", "start from an image that says when it was created")
+    age = facts.gathered_at - facts.base.created
+    return Judgement(
+        age <= timedelta(days=parameters.maximum_days),
+        f"The newest content of the base is of {facts.base.created:%Y-%m-%d}, {age.days} days old; the policy allows "
+        f"{parameters.maximum_days}.",
+    )
+
+
+RULE = Rule(
+    name="baseAge",
+    title="The base is not too old",
+    parameters=BaseAge,
+    judge=judge,
+    field="spec.base",
+    remedy="build the base anew from a new lock, then this image on it (`goldsmith build --update`)",
+    example={"maximumDays": 30},
+)
