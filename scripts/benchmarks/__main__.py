@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, pipeline, scan
+from scripts.benchmarks import build, canonical, compare, flat, pipeline, scan
 
-_BENCHMARKS = {"build": build, "canonical": canonical, "compare": compare, "pipeline": pipeline, "scan": scan}
+_BENCHMARKS = {
+    "build": build,
+    "canonical": canonical,
+    "compare": compare,
+    "flat": flat,
+    "pipeline": pipeline,
+    "scan": scan,
+}
 
 
 def main() -> int:

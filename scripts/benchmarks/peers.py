@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,20 @@ from typing import Protocol
 from scripts.benchmarks.byhand import CONFIGURATION, LABEL, ByHand
 from scripts.stack.services import Stack
 
+_PROGRAMS = {"docker": "docker.io", "buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap"}
 _BASE_PACKAGES = ["ca-certificates", "tzdata"]
 _PACKAGES = ["nginx-light"]
 _BASE = "hand-base"
 _NAME = "hand-web"
 _TREE = "hand-tree"
+
+
+def missing_programs() -> bool:
+    """Whether a program of the peers is not installed; says how to install it."""
+    missing = [package for program, package in _PROGRAMS.items() if shutil.which(program) is None]
+    if missing:
+        print(f"not installed: apt-get install {' '.join(missing)}", file=sys.stderr)
+    return bool(missing)
 
 
 @dataclass(frozen=True)

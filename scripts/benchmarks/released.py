@@ -15,6 +15,7 @@ import docker
 import httpx
 
 from builder.engine.docker import CACHE_REPOSITORY
+from builder.recipes.catalogue import Catalogue
 from scripts.stack.services import ROOT, Stack
 
 # The steps that make the image; what follows tests, scans, signs and publishes it.
@@ -42,6 +43,12 @@ class Release:
 def recipes_without_locks(directory: Path) -> Path:
     """A copy of the shipped recipes that is resolved at each build, as peers do, whatever the archive has by now."""
     return Path(shutil.copytree(ROOT / "recipes", directory, ignore=shutil.ignore_patterns("*.lock.json")))
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """A shipped recipe, to be changed and asked for as a recipe of its own."""
+    recipe = Catalogue(ROOT / "recipes").get(name).recipe
+    return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def forget_bootstraps(stack: Stack) -> None:
