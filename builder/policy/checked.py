@@ -6,12 +6,12 @@ from functools import lru_cache
 
 from builder.policy.custom import check_custom
 from builder.policy.organisation import OrganisationPolicy
-from builder.policy.reading import read_policy
+from builder.policy.reading import read_placed
 
 
 @lru_cache(maxsize=8)
 def checked_policy(text: bytes, source: str) -> OrganisationPolicy:
     """Raises PolicyInvalid for a typo, in a custom rule too."""
-    policy = read_policy(text, source=source)
-    check_custom(policy, source=source)
+    policy, document = read_placed(text, source=source)
+    check_custom(policy, source=source, document=document)
     return policy

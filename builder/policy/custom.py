@@ -9,12 +9,13 @@ import difflib
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from builder.errors import Fault, GoldsmithError
+from builder.errors import Fault, GoldsmithError, Rejected
 from builder.policy.facts import (
     Account,
     BaseFacts,
@@ -27,10 +28,11 @@ from builder.policy.facts import (
     Update,
 )
 from builder.policy.organisation import CustomRule, OrganisationPolicy
-from builder.policy.reading import PolicyInvalid
+from builder.policy.reading import PolicyInvalid, path_of
 from builder.policy.rule import PAGES
 from builder.policy.verdict import RuleResult
 from builder.process import run
+from builder.recipes.document import Document
 from builder.scanning.findings import (
     Cvss,
     DatabaseIdentity,
@@ -47,8 +49,26 @@ from builder.scanning.findings import (
 
 PREFIX = "custom."
 SECONDS = 5.0
+_MEMORY_BYTES = 512 * 1024**2
 _CHILD = Path(__file__).with_name("cel_child.py")
 _UNKNOWN_KEY = re.compile(r'(?:Key not found in map|no such key)\s*:\s*"?(?P<key>[A-Za-z0-9_]+)')
+
+
+class CustomRulesTooSlow(Rejected):
+    slug = "custom-rules-too-slow"
+    title = "The custom rules take too long together"
+
+
+def refuse_late(until: float | None) -> None:
+    """Each rule has its own limit of time; this one is for all of them, `until` a time of the monotonic clock.
+
+    Raises CustomRulesTooSlow: a verdict with rules that had no time would not be the gate's.
+    """
+    if until is not None and time.monotonic() > until:
+        raise CustomRulesTooSlow(
+            "the time for all custom rules is over before each of them was evaluated",
+            hint="try them in parts, or with `goldsmith policy test` on a facts file",
+        )
 
 
 def judge_custom(rule: CustomRule, facts: Facts, *, seconds: float = SECONDS) -> RuleResult:
@@ -72,18 +92,27 @@ def judge_custom(rule: CustomRule, facts: Facts, *, seconds: float = SECONDS) ->
     )
 
 
-def check_custom(policy: OrganisationPolicy, *, source: str = "policy") -> None:
+def check_custom(
+    policy: OrganisationPolicy,
+    *,
+    source: str = "policy",
+    document: Document | None = None,
+    until: float | None = None,
+) -> None:
     """Try every custom rule on an example. Raises PolicyInvalid for one that does not compile, gives no truth value, or
-    asks for a fact that there is none of."""
+    asks for a fact that there is none of, with its place in the document; and CustomRulesTooSlow."""
     data = example_facts().model_dump(mode="json")
     faults = []
     for field, rule in _placed(policy):
+        refuse_late(until)
         _, error = _evaluated(rule.expression, data, SECONDS)
         if error is not None and not _of_the_example_alone(error):
             unknown = _UNKNOWN_KEY.search(error)
             near = difflib.get_close_matches(unknown["key"], sorted(set(_keys(data))), n=1) if unknown else []
             hint = f"did you mean '{near[0]}'?" if near else "docs/policy.md has the facts"
-            faults.append(Fault(field=field, message=f"the rule {rule.name}: {error}", hint=hint))
+            line, column = document.place(path_of(field)) if document else (None, None)
+            message = f"the rule {rule.name}: {error}"
+            faults.append(Fault(field=field, line=line, column=column, message=message, hint=hint))
     if faults:
         raise PolicyInvalid(f"{source}: " + "; ".join(str(one) for one in faults[:3]), errors=faults)
 
@@ -105,7 +134,9 @@ def _evaluated(expression: str, facts: dict[str, Any], seconds: float) -> tuple[
     """Whether it holds, and why nobody knows."""
     asked = json.dumps({"expression": expression, "facts": facts}).encode()
     try:
-        done = run([sys.executable, "-I", _CHILD], timeout=seconds, stdin=asked, max_output=64 * 1024)
+        done = run(
+            [sys.executable, "-I", _CHILD], timeout=seconds, stdin=asked, max_output=64 * 1024, max_memory=_MEMORY_BYTES
+        )
         answer = json.loads(done.stdout)
         if "error" in answer:
             return False, " ".join(str(answer["error"]).split())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from builder.policy.custom import judge_custom
+from builder.policy.custom import judge_custom, refuse_late
 from builder.policy.effective import EffectivePolicy
 from builder.policy.exceptions import PolicyException, expired, matching
 from builder.policy.facts import Facts
@@ -16,10 +16,13 @@ from builder.policy.verdict import Excepted, RuleResult, Verdict
 from builder.scanning.findings import Vulnerability
 
 
-def evaluate(policy: EffectivePolicy, facts: Facts, *, exceptions: Sequence[PolicyException] = ()) -> Verdict:
+def evaluate(
+    policy: EffectivePolicy, facts: Facts, *, exceptions: Sequence[PolicyException] = (), until: float | None = None
+) -> Verdict:
     """Judge what was gathered of an image. Exceptions count as of the moment it was gathered.
 
-    Raises nothing: whether a failed verdict is an error is for the caller to say (`GateFailed.of`).
+    Whether a failed verdict is an error is for the caller to say (`GateFailed.of`). `until`, a time of the monotonic
+    clock, limits the custom rules together: then it raises CustomRulesTooSlow.
     """
     limits = policy.demands.vulnerabilities or Vulnerabilities()
     excepting = _Excepting(exceptions, facts.recipe, facts.reference.rpartition("@")[2], facts.gathered_at)
@@ -35,7 +38,9 @@ def evaluate(policy: EffectivePolicy, facts: Facts, *, exceptions: Sequence[Poli
             continue
         result = rule.apply(judged, parameters)
         results.append(_with_exceptions(result, excepted, outdated) if rule.name == "vulnerabilities" else result)
-    results += [judge_custom(one, facts) for one in policy.custom]
+    for one in policy.custom:
+        refuse_late(until)
+        results.append(judge_custom(one, facts))
     return Verdict(
         passed=all(result.passed for result in results),
         reference=facts.reference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
@@ -65,14 +66,13 @@ class PolicySpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        every = [*self.custom, *(one for override in self.overrides for one in override.custom)]
-        names = [one.name for one in every]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two custom rules are named {twice!r}")
-        taken = next((name for name in names if name in RULES), None)
-        if taken is not None:
-            raise ValueError(f"{taken!r} is the name of a rule of Goldsmith's own: give the custom rule another")
+        known: set[str] = set()
+        for field, name in self._names():
+            if name in known:
+                raise ValueError(f"{field}: two custom rules are named {name!r}; give one of them another name")
+            if name in RULES:
+                raise ValueError(f"{field}: {name!r} is the name of a rule of Goldsmith's own; choose another")
+            known.add(name)
         demanded = self.rules.whole()
         for index, override in enumerate(self.overrides):
             for rule, name, asked, needed in override.rules.looser_than(demanded):
@@ -81,6 +81,14 @@ class PolicySpec(_Strict):
                     "recipe; an override only tightens"
                 )
         return self
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """(field, name) of each custom rule."""
+        for index, rule in enumerate(self.custom):
+            yield f"custom[{index}].name", rule.name
+        for place, override in enumerate(self.overrides):
+            for index, rule in enumerate(override.custom):
+                yield f"overrides[{place}].custom[{index}].name", rule.name
 
 
 class OrganisationPolicy(_Strict):

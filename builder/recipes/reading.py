@@ -30,13 +30,19 @@ def read_recipe(text: str | bytes, *, source: str = "recipe") -> Recipe:
 def recipe_from_data(data: Any, *, source: str = "recipe") -> Recipe:
     """Validate a recipe that came as JSON inside a request; it goes through the same limits as text."""
     try:
-        text = json.dumps(data, indent=1, ensure_ascii=False)
+        text = json_text(data)
     except RecursionError as error:
         raise RecipeInvalid(f"{source}: nested too deeply", errors=[Fault(message="nested too deeply")]) from error
     except ValueError as error:  # of an integer with thousands of digits
         fault = Fault(message="a number is too long", hint="write it as a text, in quotes")
         raise RecipeInvalid(f"{source}: {fault}", errors=[fault]) from error
-    return read_recipe(_ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text), source=source)
+    return read_recipe(text, source=source)
+
+
+def json_text(data: Any) -> str:
+    """JSON that means the same when it is read as YAML. Raises RecursionError, and ValueError for a number too long."""
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def validate(document: Document, *, source: str) -> Recipe:

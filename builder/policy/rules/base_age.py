@@ -17,7 +17,7 @@ from builder.policy.strictness import LOWEST, Parameters
 class BaseAge(Parameters):
     """How old the base may be."""
 
-    maximum_days: Annotated[int, Field(ge=0), LOWEST] = Field(default=90, description="Its age in days.")
+    maximum_days: Annotated[int, Field(ge=0, le=36_500), LOWEST] = Field(default=90, description="Its age in days.")
 
 
 def judge(facts: Facts, parameters: BaseAge) -> Judgement:

@@ -18,7 +18,7 @@ from builder.policy.strictness import LOWEST, Parameters, ranked
 class Database(Parameters):
     """How old the vulnerability database may be."""
 
-    maximum_age_hours: Annotated[int | None, Field(ge=1), LOWEST] = Field(
+    maximum_age_hours: Annotated[int | None, Field(ge=1, le=87_600), LOWEST] = Field(
         default=None, description="Its age in hours; without one the installation's own limit holds alone."
     )
     when_stale: Annotated[Literal["fail", "warn"], ranked("fail", "warn")] = Field(

@@ -19,10 +19,10 @@ _REMEDY = "take packages out, set spec.hardening.removeDocumentation, or raise t
 class ImageSize(Parameters):
     """How large the image may be, in bytes."""
 
-    maximum_compressed_bytes: Annotated[int | None, Field(ge=1), LOWEST] = Field(
+    maximum_compressed_bytes: Annotated[int | None, Field(ge=1, le=2**50), LOWEST] = Field(
         default=None, description="The sum of its layers as they are pulled."
     )
-    maximum_unpacked_bytes: Annotated[int | None, Field(ge=1), LOWEST] = Field(
+    maximum_unpacked_bytes: Annotated[int | None, Field(ge=1, le=2**50), LOWEST] = Field(
         default=None, description="The sum of its files."
     )
 

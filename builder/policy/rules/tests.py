@@ -16,7 +16,9 @@ from builder.policy.strictness import HIGHEST, Parameters
 class RecipeTests(Parameters):
     """How many tests a recipe must have."""
 
-    minimum: Annotated[int, Field(ge=1), HIGHEST] = Field(default=1, description="How many tests must have passed.")
+    minimum: Annotated[int, Field(ge=1, le=10_000), HIGHEST] = Field(
+        default=1, description="How many tests must have passed."
+    )
 
 
 def judge(facts: Facts, parameters: RecipeTests) -> Judgement:

@@ -23,7 +23,7 @@ class Updates(Parameters):
     security_only: Annotated[bool, NO] = Field(
         default=True, description="Count those from the security archive only; `false` counts every update."
     )
-    maximum: Annotated[int, Field(ge=0), LOWEST] = Field(default=0, description="How many may be pending.")
+    maximum: Annotated[int, Field(ge=0, le=100_000), LOWEST] = Field(default=0, description="How many may be pending.")
 
 
 def judge(facts: Facts, parameters: Updates) -> Judgement:

@@ -39,7 +39,7 @@ class Vulnerabilities(Parameters):
     def _one_limit_for_both(cls, data: Any) -> Any:
         if isinstance(data, dict) and not {"maximumSeverityUnfixed", "maximum_severity_unfixed"} & data.keys():
             fixed = data.get("maximumSeverity", data.get("maximum_severity"))
-            return data if fixed is None else {**data, "maximumSeverityUnfixed": fixed}
+            return {**data, "maximumSeverityUnfixed": fixed} if fixed in LIMITS else data
         return data
 
 
