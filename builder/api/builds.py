@@ -18,6 +18,7 @@ from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_lin
 from builder.errors import GoldsmithError, Rejected
 from builder.pipeline.evidence import BuildEvidence
 from builder.pipeline.services import Services
+from builder.pipeline.standing import stands
 from builder.pipeline.submission import Asked, House, submit
 from builder.pipeline.unchanged import answering_release, still_there
 from builder.planning.lock import Lock
@@ -215,7 +216,8 @@ def take_in(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView
 
 
 def _answered(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView | None:
-    """The build whose release answers a request, if the registry still has it. In doubt there is none."""
+    """The build whose release answers a request, if today's policy lets it pass and the registry still has it. In
+    doubt there is none."""
     settings = services.settings
     with services.database.read() as session:
         release = answering_release(
@@ -224,7 +226,7 @@ def _answered(services: Services, catalogue: Catalogue, asked: Asked) -> BuildVi
     if release is None:
         return None
     try:
-        there = still_there(services, services.impatient_registry, release)
+        there = stands(services, release, asked.recipe) and still_there(services, services.impatient_registry, release)
     except GoldsmithError:
         return None
     return _view(services.database, release.build_id, settings.registry) if there else None

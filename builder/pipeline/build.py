@@ -56,7 +56,7 @@ class BuildStage:
             resolution = self._locked(task, spool)
             key = build_key(task.build.recipe_digest, resolution.lock)
             if task.recipe.spec.hermetic and not task.build.options.get("force"):
-                before = released_before(services, key)
+                before = released_before(services, key, task.recipe)
                 if before is not None:
                     with task.journal.step("unchanged") as step:
                         step.summary = f"the same inputs were released by build {before.build_id} as {before.digest}"

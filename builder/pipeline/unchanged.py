@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from builder.pipeline.evidence import BuildEvidence
 from builder.pipeline.services import Services
+from builder.pipeline.standing import stands
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
 from builder.planning.lockfile import read_lock_beside
@@ -19,11 +20,16 @@ from builder.store import builds, releases
 from builder.store.schema import Build, Release
 
 
-def released_before(services: Services, build_key: str) -> Release | None:
-    """The newest release with a build key that the registry still holds. Raises what the registry client raises."""
+def released_before(services: Services, build_key: str, recipe: Recipe) -> Release | None:
+    """The newest release with a build key that the registry still holds and that today's policy lets pass.
+
+    Raises what the registry client and `stands` raise.
+    """
     with services.database.read() as session:
         release = _with_its_tags(session, releases.of_key(session, build_key, services.settings.registry))
-    return release if release is not None and still_there(services, services.registry, release) else None
+    if release is None or not stands(services, release, recipe):
+        return None
+    return release if still_there(services, services.registry, release) else None
 
 
 def answering_release(

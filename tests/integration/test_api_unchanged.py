@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fastapi import FastAPI
@@ -24,21 +24,25 @@ from builder.planning.agreement import requested
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedBase
 from builder.planning.lockfile import format_lock, lock_data, lock_path
+from builder.policy.facts import MEDIA_TYPE
 from builder.recipes.catalogue import Catalogue, Listed
 from builder.settings import Settings
-from builder.store import builds
+from builder.store import attachments, builds
+from builder.store.attachments import Kind
 from builder.store.builds import Submission
 from builder.store.database import Database
 from builder.store.schema import Build, Release
 from builder.store.states import State
 from tests.integration.registry_server import free_port, running_registry
 from tests.unit.api import RECIPE
-from tests.unit.evidence import build_evidence, whole_evidence
+from tests.unit.evidence import build_evidence, judged_evidence, whole_evidence
+from tests.unit.judged import facts
 from tests.unit.locks import package
 
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
 
 NUMBERS = count(1)
+POLICY = "apiVersion: goldsmith/v1\nkind: Policy\nmetadata: {name: acme, version: '1'}\n"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,14 @@ def settings(database_url: str, tmp_path: Path, registry: str) -> Settings:
         name = Path(file).name
         text = RECIPE.replace("golden/NAME", f"golden/{name}{next(NUMBERS)}").replace("NAME", name)
         (tmp_path / f"{file}.yaml").write_text(text.replace("debian: {suite: trixie}", base))
-    return Settings(database_url=database_url, recipes_directory=directory, state_directory=tmp_path, registry=registry)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    return Settings(
+        database_url=database_url,
+        recipes_directory=directory,
+        state_directory=tmp_path,
+        registry=registry,
+        policy=tmp_path / "policy.yaml",
+    )
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class House:
     It is asked for its own recipes by their names; the callers' (`own`, `own-app`) are sent whole.
     """
 
+    FACTS: ClassVar = facts()
     client: TestClient
     services: Services
     catalogue: Catalogue
@@ -126,7 +138,10 @@ class House:
         with self.store.write() as session:
             build = builds.submit(session, Submission(name, listed.digest, "{}", "catalogue", "earlier"))
             build.state, build.created_at = State.RELEASED, time.time() - age
-            build.evidence = {**whole_evidence(digest), "build": kept(build_evidence(digest, lock, given=given))}
+            build.evidence = whole_evidence(digest) | {
+                "build": kept(build_evidence(digest, lock, given=given)), "scan": kept(judged_evidence(self.FACTS)),
+            }  # fmt: skip
+            attachments.attach(session, build.id, Kind.FACTS, MEDIA_TYPE, self.FACTS.to_bytes())
             session.add(
                 Release(
                     build_id=build.id, digest=digest, recipe_name=name, recipe_digest=listed.digest,
@@ -291,6 +306,22 @@ class TestNever:
         house.forget(name, digest)
         house.is_built(name)
         house.is_built(name, **house.with_lock(name, lock))
+
+    @EITHER
+    def test_when_the_policy_has_become_one_that_it_would_not_pass(
+        self, house: House, settings: Settings, name: str
+    ) -> None:
+        lock = house.lock_of(name)
+        build_id, _ = house.release(name, lock)
+        assert settings.policy is not None
+        for rules, answered in (("imageSize: {maximumUnpackedBytes: 3000}", True),
+                                ("imageSize: {maximumUnpackedBytes: 2999}", False)):  # fmt: skip
+            settings.policy.write_text(POLICY + f"spec: {{rules: {{{rules}}}}}\n")
+            for asked in ({}, house.with_lock(name, lock)):
+                if answered:
+                    house.is_answered_by(build_id, name, **asked)
+                else:
+                    house.is_built(name, **asked)
 
     def test_for_a_lock_alone(self, house: House) -> None:
         house.release("web", house.lock_of("web"))

@@ -20,6 +20,7 @@ from builder.pipeline.evidence import (
 )
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedArchive, LockedBase, LockedFile, LockedPackage, Requested
+from builder.policy.facts import Facts
 from builder.policy.verdict import Verdict
 from builder.recipes.model import Base, DebianBase
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity
@@ -84,6 +85,14 @@ def scan_evidence(reference: str = "registry.example/x@" + digest("a")) -> ScanE
         report_digest=digest("9"),
         cyclonedx_digest=digest("b"),
         spdx_digest=digest("c"),
+    )
+
+
+def judged_evidence(facts: Facts) -> ScanEvidence:
+    """Of a scan whose verdict rests on these facts."""
+    found = scan_evidence(facts.reference)
+    return found.model_copy(
+        update={"verdict": found.verdict.model_copy(update={"facts_digest": facts.digest}), "findings": facts.findings}
     )
 
 
