@@ -1,6 +1,7 @@
 """Released images scanned again, from the bills of materials that were kept: no image is pulled.
 
-An image is scanned when what decides the outcome has changed since: the database, or which exceptions hold.
+An image is scanned when what decides the outcome has changed since: the database, the organisation's policy, or which
+exceptions hold.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from builder.image.digests import digest_of
 from builder.pipeline.evidence import ScanEvidence
 from builder.pipeline.excepting import active_exceptions
 from builder.pipeline.notifying import announce
-from builder.pipeline.rejudging import Limits, rejudged
+from builder.pipeline.rejudging import limits_of, rejudged
 from builder.pipeline.scan import have_database
 from builder.pipeline.services import Services
 from builder.policy.exceptions import PolicyException
+from builder.policy.organisation import OrganisationPolicy
 from builder.recipes.model import Recipe
 from builder.scanning.database import Database
 from builder.scanning.findings import Findings
@@ -47,15 +49,16 @@ class Rescanned:
 
 
 def rescan_all(services: Services) -> Rescanned:
-    """Scan every released image for which the database or the exceptions have changed.
+    """Scan every released image for which the database, the policy or the exceptions have changed.
 
     One that cannot be scanned does not keep the others from it, and is tried again in the next round. Raises
-    DatabaseMissing, DatabaseStale or DatabaseCorrupt, and then nothing is said about any image.
+    SettingsInvalid, DatabaseMissing, DatabaseStale or DatabaseCorrupt, and then nothing is said about any image.
     """
+    policy = services.policy
     have_database(services)
     database = services.scanner.database()
     with services.database.read() as session:
-        judged_by = _judged_by(database, exceptions.holding(session))
+        judged_by = _judged_by(database, policy, exceptions.holding(session))
         stored = findings.stored_images(session, services.settings.registry, Kind.CYCLONEDX)
     due = [one for one in stored if one.judged_by != judged_by]
     failed = risen = 0
@@ -65,7 +68,7 @@ def rescan_all(services: Services) -> Rescanned:
         held = active_exceptions(services, names).exceptions
         for image, outcome in zip(images, outcomes, strict=True):
             if isinstance(outcome, Findings):
-                risen += _note(services, image, outcome, held, database, judged_by)
+                risen += _note(services, policy, image, outcome, held, database, judged_by)
             else:
                 failed += 1
                 with services.database.write() as session:
@@ -92,6 +95,7 @@ def _scan(services: Services, database: Database, images: Sequence[Stored]) -> l
 
 def _note(
     services: Services,
+    policy: OrganisationPolicy,
     image: Stored,
     found: Findings,
     held: Sequence[PolicyException],
@@ -103,7 +107,7 @@ def _note(
     with services.database.read() as session:
         build = builds.get(session, image.build_id)
     scanned = ScanEvidence.model_validate(build.evidence["scan"])
-    limits = Limits.of(scanned, Recipe.model_validate_json(build.recipe))
+    limits = limits_of(policy, Recipe.model_validate_json(build.recipe))
     seen = [
         rejudged(one, limits, held, recipe=image.recipe_name, digest=image.digest, now=now)
         for one in found.vulnerabilities
@@ -118,9 +122,9 @@ def _note(
     return len(risen)
 
 
-def _judged_by(database: Database, holding: Sequence[str]) -> str:
+def _judged_by(database: Database, policy: OrganisationPolicy, holding: Sequence[str]) -> str:
     """Of two rounds with the same answer here the second has nothing to do."""
-    return digest_of("\n".join([database.identity.digest, *sorted(holding)]).encode())
+    return digest_of("\n".join([database.identity.digest, policy.model_dump_json(), *sorted(holding)]).encode())
 
 
 def _chunks(images: Sequence[Stored]) -> Iterator[Sequence[Stored]]:

@@ -56,6 +56,12 @@ pytest_plugins = ["tests.unit.databases"]
 HOST = "registry.invalid:5000"
 LATER = "CVE-2023-38545"  # critical, in both binaries of curl: the release's scan did not know it yet
 IN_BOTH = {"curl", "libcurl4"}
+POLICY = """\
+apiVersion: goldsmith/v1
+kind: Policy
+metadata: {name: acme, version: '1'}
+spec: {rules: {vulnerabilities: {maximumSeverity: LIMIT}, secrets: {}}}
+"""
 IMAGE = Image(
     packages=(
         ("curl", "curl", "7.88.1-10"),
@@ -148,10 +154,43 @@ class TestRound:
         told = {(one.vulnerability, one.package, one.installed, one.severity) for one in listed(services)}
         assert told == {(v.id, v.package, v.installed, str(v.severity)) for v in scanned.findings.vulnerabilities}
 
-    def test_the_limit_is_that_of_the_image_own_release(self, services: Services, scanned: ScanResult) -> None:
+    def test_a_recipe_uses_the_leeway_that_the_policy_gives(self, services: Services, scanned: ScanResult) -> None:
         release(services, scanned, limit="critical")
         rescan_all(services)
         assert [one.above_policy for one in listed(services, new=True)] == [False, False]
+
+    def test_a_policy_that_has_become_stricter_since_holds_and_one_that_has_become_laxer_too(
+        self, services: Services, scanned: ScanResult, tmp_path: Path
+    ) -> None:
+        release(services, scanned, limit="critical")
+        assert rescan_all(services).risen == 0
+        under = tmp_path / "policy.yaml"
+        stricter = Services(services.settings.model_copy(update={"policy": under}))
+        under.write_text(POLICY.replace("LIMIT", "high"))
+        done = rescan_all(stricter)
+        assert (done.scanned, done.risen) == (1, 2), "the database is the same, the policy is not"
+        assert all(one.above_policy for one in listed(services, new=True))
+        assert rescan_all(stricter).scanned == 0
+        under.write_text(POLICY.replace("LIMIT", "critical"))
+        assert rescan_all(stricter).risen == 0
+        assert not any(one.above_policy for one in listed(services, new=True))
+
+    def test_a_recipe_tightens_the_policy_of_today(
+        self, services: Services, scanned: ScanResult, tmp_path: Path
+    ) -> None:
+        release(services, scanned, limit="high")
+        (tmp_path / "policy.yaml").write_text(POLICY.replace("LIMIT", "critical"))
+        lax = Services(services.settings.model_copy(update={"policy": tmp_path / "policy.yaml"}))
+        assert rescan_all(lax).risen == 2
+
+    def test_with_a_policy_that_has_a_typo_nothing_is_said(
+        self, services: Services, scanned: ScanResult, tmp_path: Path
+    ) -> None:
+        release(services, scanned)
+        (tmp_path / "policy.yaml").write_text(POLICY.replace("LIMIT", "hihg"))
+        with pytest.raises(SettingsInvalid, match="maximumSeverity"):
+            rescan_all(Services(services.settings.model_copy(update={"policy": tmp_path / "policy.yaml"})))
+        assert listed(services) == []
 
     def test_nothing_is_scanned_twice_with_the_same_database(
         self, services: Services, scanned: ScanResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
