@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -28,9 +29,18 @@ def _or_none(meet: Meeting) -> Meeting:
     return lambda a, b: b if a is None else a if b is None else meet(a, b)
 
 
-def _intersection(a: Sequence[str] | None, b: Sequence[str] | None) -> list[str] | None:
-    given = [set(one) for one in (a, b) if one is not None]
-    return sorted(set.intersection(*given)) if given else None
+def _allowed_by_both(a: Sequence[str] | None, b: Sequence[str] | None) -> list[str] | None:
+    """The patterns of either that stand for nothing which the other does not allow."""
+    if a is None or b is None:
+        found = b if a is None else a
+        return None if found is None else sorted(set(found))
+    return sorted({*(one for one in a if _within(one, b)), *(one for one in b if _within(one, a))})
+
+
+def _within(pattern: str, others: Sequence[str]) -> bool:
+    """Whether all that a pattern stands for is what one of the others stands for. Of two with `*` alone that is so if
+    one, read as text, matches the other; what has `?` or `[` in it is compared as it is."""
+    return any(pattern == one or (not set(one) & {"?", "["} and fnmatchcase(pattern, one)) for one in others)
 
 
 def _union(a: Sequence[str], b: Sequence[str]) -> list[str]:
@@ -41,7 +51,7 @@ LOWEST = Order(_or_none(min), "less is stricter")
 HIGHEST = Order(_or_none(max), "more is stricter")
 YES = Order(lambda a, b: a or b, "`true` is stricter")
 NO = Order(lambda a, b: a and b, "`false` is stricter")
-ALLOWED = Order(_intersection, "fewer are stricter")
+ALLOWED = Order(_allowed_by_both, "fewer are stricter")
 DENIED = Order(_union, "more are stricter")
 
 

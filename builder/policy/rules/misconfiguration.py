@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from builder.policy.facts import Facts
-from builder.policy.rule import Judgement, Rule, count
+from builder.policy.rule import Judgement, Rule, count, matches
 from builder.policy.rules.secrets import SECRET_CHECKS
 from builder.policy.rules.vulnerabilities import LIMITS, SEVEREST_LAST, WEIGHTS, SeverityLimit
 from builder.policy.strictness import ALLOWED, Parameters
@@ -23,13 +23,15 @@ class MisconfigurationLimit(Parameters):
     maximum_severity: Annotated[SeverityLimit, SEVEREST_LAST] = Field(
         default="critical", description="`critical` holds nothing against an image, `none` every remark."
     )
-    ignore: Annotated[list[str], ALLOWED] = Field(default=[], description="Checks that do not count, by identifier.")
+    ignore: Annotated[list[str], ALLOWED] = Field(
+        default=[], description="Checks that do not count, by identifier; `*` stands for anything."
+    )
 
 
 def judge(facts: Facts, parameters: MisconfigurationLimit) -> Judgement:
     remarks = [one for one in facts.findings.misconfigurations if one.id not in SECRET_CHECKS]
     limit = LIMITS.index(parameters.maximum_severity)
-    worse = [one for one in remarks if WEIGHTS[one.severity] > limit and one.id not in parameters.ignore]
+    worse = [one for one in remarks if WEIGHTS[one.severity] > limit and not matches(one.id, parameters.ignore)]
     if worse:
         explanation = (
             f"{count(worse, 'check', 'checks')} of the image's configuration failed with a severity above "
