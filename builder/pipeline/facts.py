@@ -70,7 +70,7 @@ def _image(config: ImageConfig, built: BuildEvidence) -> ImageFacts:
         architecture=config.architecture,
         created=datetime.fromisoformat(config.created) if config.created else None,
         user=runtime.user,
-        uid=_uid(runtime.user or "", built.accounts or ()),
+        uid=uid_of(runtime.user or "", built.accounts or ()),
         ports=tuple(runtime.exposed_ports or ()),
         volumes=tuple(runtime.volumes or ()),
         entrypoint=(runtime.entrypoint or (None,))[0],
@@ -84,14 +84,14 @@ def _image(config: ImageConfig, built: BuildEvidence) -> ImageFacts:
     )
 
 
-def _uid(user: str, accounts: tuple[Account, ...]) -> int | None:
-    """Whom an engine would start as: nobody said is root, a number itself, a name what /etc/passwd has for it."""
+def uid_of(user: str, accounts: tuple[Account, ...]) -> int | None:
+    """Whom an engine would start as: nobody said is root; else the first account of that name or number, for a name
+    may look like a number; else the number itself."""
     name = user.partition(":")[0]
     if not name:
         return 0
-    if name.isascii() and name.isdecimal() and len(name) <= 10:
-        return int(name)
-    return next((one.uid for one in accounts if one.name == name), None)
+    number = int(name) if name.isascii() and name.isdecimal() and len(name) <= 10 else None
+    return next((one.uid for one in accounts if one.name == name or one.uid == number), number)
 
 
 def _files(services: Services, task: Task) -> Files:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from builder.policy.facts import Facts
 from builder.policy.rule import Judgement, Rule, count, matches
-from builder.policy.spdx import holds
+from builder.policy.spdx import Acceptable, holds
 from builder.policy.strictness import ALLOWED, DENIED, Parameters, ranked
 from builder.policy.verdict import Offender
 
@@ -41,7 +41,11 @@ def judge(facts: Facts, parameters: Licenses) -> Judgement:
             offenders.append(Offender(id=one.name, subject=told, remedy=f"take {one.name} out, or allow its licence"))
         elif not one.licenses and parameters.unknown == "fail":
             offenders.append(
-                Offender(id=one.name, subject=f"{one.version} states no licence", remedy="set `unknown: allow`, or out")
+                Offender(
+                    id=one.name,
+                    subject=f"{one.version} states no licence",
+                    remedy=f"take {one.name} out, or set `unknown: allow`",
+                )
             )
     if not offenders:
         return Judgement(True, f"The policy allows the licences of all {len(facts.packages)} packages.")
@@ -53,10 +57,10 @@ def judge(facts: Facts, parameters: Licenses) -> Judgement:
 def _allowed(expression: str, parameters: Licenses) -> bool:
     allow = None if parameters.allow is None else [one.lower() for one in parameters.allow]
     deny = [one.lower() for one in parameters.deny]
-
-    def acceptable(name: str) -> bool:
-        return not matches(name.lower(), deny) and (allow is None or matches(name.lower(), allow))
-
+    acceptable = Acceptable(
+        allowed=lambda name: allow is None or matches(name.lower(), allow),
+        denied=lambda name: matches(name.lower(), deny),
+    )
     return holds(expression, acceptable)
 
 
