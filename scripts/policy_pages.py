@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import sys
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from builder.policy.described import about, when_judged
 from builder.policy.organisation import DEFAULT
 from builder.policy.rule import PAGES, Rule
 from builder.policy.rules import RULES
@@ -28,30 +27,23 @@ def _list() -> str:
         "",
         "| rule | what holds | judged |",
         "| --- | --- | --- |",
-        *(f"| [`{rule.name}`]({rule.name}.md) | {rule.title} | {_when(rule)} |" for rule in RULES.values()),
+        *(f"| [`{rule.name}`]({rule.name}.md) | {rule.title} | {when_judged(rule)} |" for rule in RULES.values()),
         "| [`custom.NAME`](custom.md) | What the organisation says in CEL | where a policy has it |",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _when(rule: Rule) -> str:
-    if rule.always:
-        return "always"
-    return "by default" if DEFAULT.spec.rules.of(rule) is not None else "where a policy names it"
-
-
 def _page(rule: Rule) -> str:
-    doc = inspect.getdoc(sys.modules[rule.judge.__module__]) or ""
     field = f" In a recipe it is about `{rule.field}`." if rule.field else ""
     lines = [
         f"# `{rule.name}`: {rule.title}",
         "",
         "Made from its rule in `builder/policy/rules`; do not edit.",
         "",
-        doc,
+        about(rule),
         "",
     ]
-    lines += [f"Judged {_when(rule)}.{field}", "", f"**What makes it pass:** {rule.remedy}.", ""]
+    lines += [f"Judged {when_judged(rule)}.{field}", "", f"**What makes it pass:** {rule.remedy}.", ""]
     if rule.parameters.model_fields:
         lines += ["| parameter | default | meaning | stricter |", "| --- | --- | --- | --- |"]
         lines += [_row(one.alias or name, one) for name, one in rule.parameters.model_fields.items()]

@@ -16,12 +16,14 @@ from builder.api import (
     findings,
     images,
     locks,
+    policies,
     problems,
     rebuilds,
     recipes,
     service,
     verdicts,
 )
+from builder.api.turns import Turns
 from builder.api.views import LogPage
 from builder.errors import Problem
 from builder.pipeline.services import Services
@@ -57,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.services = services
     app.state.database = database
+    app.state.turns = Turns()
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
     for router in (
@@ -69,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exceptions.router,
         findings.router,
         verdicts.router,
+        policies.router,
         recipes.router,
         service.router,
     ):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from builder.api.bodies import Body, read_body
@@ -93,6 +93,29 @@ class ComparisonRequest(_Body):
     subject: ImageSubject
 
 
+class EvaluationRequest(_Body):
+    """What to judge, by build or by image, and what to judge it by."""
+
+    build: str | None = Field(
+        default=None, pattern="^[0-9a-z]{26}$", description="A build whose image was scanned, released or not."
+    )
+    image: str | None = Field(
+        default=None, pattern="^sha256:[0-9a-f]{64}$", description="A released image, by its manifest's digest."
+    )
+    policy: str | dict[str, Any] | None = Field(
+        default=None, description="A policy as YAML text or as an object. Without one the policy in force judges."
+    )
+    recipe_policy: dict[str, Any] | None = Field(
+        default=None, description="A recipe's `spec.policy`, in place of the one that the image was built with."
+    )
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.build is None) == (self.image is None):
+            raise ValueError("give one of the two, build and image")
+        return self
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -112,6 +135,12 @@ def documented_body(model: type[BaseModel]) -> dict[str, Any]:
 def documented_rebuild() -> dict[str, Any]:
     schema = RebuildRequest.model_json_schema(by_alias=True)
     return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
+
+
+def documented_evaluation() -> dict[str, Any]:
+    schema = EvaluationRequest.model_json_schema(by_alias=True)
+    example = {"image": "sha256:" + "5c" * 32, "policy": "apiVersion: goldsmith/v1\nkind: Policy\n…"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
 async def body_of(request: Request) -> Body:
@@ -164,6 +193,11 @@ def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
 def asked_rebuild(body: Body) -> RebuildRequest:
     """Nothing said is a plain rebuild. Raises RequestInvalid."""
     return _parsed(RebuildRequest, body.content) if body.content else RebuildRequest()
+
+
+def asked_evaluation(body: Body) -> EvaluationRequest:
+    """Raises RequestInvalid."""
+    return _parsed(EvaluationRequest, body.content)
 
 
 def asked_comparison(body: Body) -> ComparisonRequest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -97,7 +99,7 @@ class Demands(BaseModel):
                 ]
         return found
 
-    def told(self) -> dict[str, object]:
+    def told(self) -> dict[str, dict[str, Any]]:
         """As a policy writes them, as JSON: only the rules that are named, with all their parameters."""
         return {rule.name: found.told() for rule in RULES.values() if (found := self.of(rule)) is not None}
 

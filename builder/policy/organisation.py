@@ -102,15 +102,20 @@ class OrganisationPolicy(_Strict):
     def demands_of(self, recipe: str) -> Demands:
         """What it demands of a recipe by its name."""
         demanded = self.spec.rules.whole()
-        for override in self._overrides(recipe):
+        for _, override in self.overrides_of(recipe):
             demanded = demanded.tightened(override.rules)
         return demanded
 
     def custom_of(self, recipe: str) -> tuple[CustomRule, ...]:
-        return (*self.spec.custom, *(one for override in self._overrides(recipe) for one in override.custom))
+        return (*self.spec.custom, *(one for _, override in self.overrides_of(recipe) for one in override.custom))
 
-    def _overrides(self, recipe: str) -> list[Override]:
-        return [one for one in self.spec.overrides if any(fnmatchcase(recipe, name) for name in one.recipes)]
+    def overrides_of(self, recipe: str) -> list[tuple[int, Override]]:
+        """Those that name a recipe, each with its place among all."""
+        return [
+            (index, one)
+            for index, one in enumerate(self.spec.overrides)
+            if any(fnmatchcase(recipe, name) for name in one.recipes)
+        ]
 
 
 # Without a policy recipes decide on vulnerabilities and secrets for themselves, by defaults that are strict.
