@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from builder import __version__
 from builder.api import (
+    attestations,
     builds,
     comparisons,
     documents,
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         locks.router,
         images.router,
         documents.router,
+        attestations.router,
         rebuilds.router,
         comparisons.router,
         exceptions.router,

@@ -96,6 +96,16 @@ def get_inventory(digest: Digest, _: Caller, database: Store) -> Response:
     return _attachment(database, digest, Kind.INVENTORY)
 
 
+@router.get(
+    "/{digest}/log",
+    summary="The build's log up to signing (JSON Lines), which the provenance names by digest",
+    response_class=Response,
+    responses=_ERRORS,
+)
+def get_log(digest: Digest, _: Caller, database: Store) -> Response:
+    return _attachment(database, digest, Kind.LOG)
+
+
 @router.get("/{digest}/record", summary="The record of its release", response_class=Response, responses=_ERRORS)
 def get_record(digest: Digest, _: Caller, database: Store) -> Response:
     with database.read() as session:

@@ -1,4 +1,4 @@
-"""The verdict on a build's image, for programs and for people, and what is signed of it."""
+"""The verdict on a build's image, for programs and for people."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from fastapi import APIRouter, Header, Query, Response
 
 from builder import __version__
 from builder.api.access import Caller, Store
-from builder.api.images import Digest
 from builder.api.negotiating import wanted_form
 from builder.api.problems import documented
 from builder.errors import Rejected
 from builder.forensics.forms import MEDIA_TYPES, Form
 from builder.forensics.page import page_policy
 from builder.pipeline.evidence import ReleaseEvidence, ScanEvidence
-from builder.pipeline.rebuilding import image_unknown
-from builder.store import attachments, builds, journal
-from builder.store.attachments import Kind
+from builder.store import builds, journal
 from builder.store.schema import Build, Step
 from builder.verdicts.markdown import markdown_text
 from builder.verdicts.page import page_text
@@ -38,19 +35,6 @@ class VerdictForm(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     HTML = "html"
-
-
-class AttestationKind(StrEnum):
-    PROVENANCE = "provenance"
-    SCAN = "scan"
-    VERDICT = "verdict"
-
-
-_KINDS = {
-    AttestationKind.PROVENANCE: Kind.PROVENANCE,
-    AttestationKind.SCAN: Kind.SCAN_ATTESTATION,
-    AttestationKind.VERDICT: Kind.VERDICT,
-}
 
 
 @router.get(
@@ -88,22 +72,6 @@ def get_verdict(
     if chosen is Form.MARKDOWN:
         return Response(markdown_text(report), media_type=MEDIA_TYPES[chosen], headers=headers)
     return Response(report.json_text(), media_type="application/json", headers=headers)
-
-
-@router.get(
-    "/images/{digest}/attestations/{kind}",
-    summary="A signed attestation of an image, as a Sigstore bundle",
-    response_class=Response,
-    responses=documented(401, 404, 422, 503),
-    tags=["images"],
-)
-def get_attestation(digest: Digest, kind: AttestationKind, _: Caller, database: Store) -> Response:
-    with database.read() as session:
-        found = attachments.of_image(session, digest, _KINDS[kind])
-        if found is None:
-            raise image_unknown(digest)
-        content = attachments.content(session, found)
-        return Response(content, media_type=found.media_type, headers={"ETag": f'"{found.blob_digest}"'})
 
 
 def _report(build: Build, steps: list[Step]) -> VerdictReport:

@@ -145,7 +145,7 @@ class _FromApi:
 
     def bundles(self) -> Bundles:
         with self.invocation.client() as client:
-            return Bundles((client.provenance(self.digest),))
+            return Bundles(tuple(client.attestations(self.digest)))
 
     def inventory(self, digest: str, destination: Path) -> None:
         from builder.image.digests import digest_of

@@ -20,6 +20,7 @@ from builder import __version__
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
+    AttestationList,
     Build,
     BuildPage,
     Comparison,
@@ -218,6 +219,12 @@ class Client:
     def provenance(self, digest: str) -> bytes:
         """The Sigstore bundle of an image's provenance, as it was published. It has not been verified."""
         return self._content(f"/v1/images/{_part(digest)}/provenance")
+
+    def attestations(self, digest: str) -> list[bytes]:
+        """The Sigstore bundles of everything signed of an image, newest first. They have not been verified."""
+        path = f"/v1/images/{_part(digest)}/attestations"
+        listed = self._json(AttestationList, "GET", path).attestations
+        return [self._content(f"{path}/{_part(one.digest)}") for one in listed]
 
     def inventory(self, digest: str) -> bytes:
         """The inventory of an image, compressed. It has not been verified."""

@@ -55,6 +55,17 @@ class Attestation(Answer):
     referrer: str
 
 
+class AttestationEntry(Answer):
+    """`kind` is what it says of the image; `digest` is the bundle's."""
+
+    kind: str
+    digest: str
+
+
+class AttestationList(Answer):
+    attestations: tuple[AttestationEntry, ...]
+
+
 class Matched(Answer):
     manifest: bool
     config: bool

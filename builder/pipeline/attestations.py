@@ -1,22 +1,32 @@
-"""What a release says of its image beside the provenance: what the scanner found, and that the gate let it pass."""
+"""What a release says of its image beside the provenance: tests, scan, gate, packages, and documents by digest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+from pydantic import JsonValue
+
 from builder.errors import SettingsInvalid
-from builder.pipeline.evidence import ScanEvidence
+from builder.image.documents import MANIFEST
+from builder.pipeline.evidence import BuildEvidence, ScanEvidence
 from builder.pipeline.services import Services
 from builder.registry.reference import Reference
 from builder.scanning.findings import ScannerIdentity, Vulnerability
+from builder.signing.references import Attester, References
 from builder.signing.signer import SignedBundle
 from builder.signing.slsa import ResourceDescriptor
-from builder.signing.statement import Statement
+from builder.signing.statement import CYCLONEDX_BOM, Statement, Subject
+from builder.signing.tested import TestRun
 from builder.signing.vsa import SummaryVerifier, VerificationSummary
 from builder.signing.vulns import Found, ScannedBy, ScannerDatabase, ScanTimes, Score, VulnerabilityScan
+from builder.store.attachments import Kind
 from builder.store.schema import Build, Step
+
+# A bill of materials is signed in whole up to this size, beyond it by digest alone: the log stores what is signed.
+MAX_SIGNED_BOM = 4 * 1024 * 1024
 
 
 def signed_by_us(services: Services, statements: Sequence[Statement]) -> list[SignedBundle]:
@@ -63,6 +73,50 @@ def verification_summary(build: Build, steps: Sequence[Step], verifier: str, ima
         resource_uri=_package_url(image),
         policy=_policy(scanned, build.recipe_digest),
     )
+
+
+def recipe_tests(build: Build) -> TestRun:
+    """Which of the recipe's tests ran; the recipe is their configuration. `build` has the evidence of the build."""
+    built = BuildEvidence.model_validate(build.evidence["build"])
+    assert all(one.passed for one in built.tests), "nothing is released whose tests failed"
+    return TestRun(
+        configuration=(ResourceDescriptor(name="recipe", digest=_digest(build.recipe_digest)),),
+        passed_tests=tuple(one.name for one in built.tests),
+    )
+
+
+def bill_of_materials(cyclonedx: bytes, subject: Subject) -> Statement | None:
+    """The CycloneDX document as a predicate, which is what policy engines evaluate; None for one that is too large."""
+    if len(cyclonedx) > MAX_SIGNED_BOM:
+        return None
+    return Statement(subject=(subject,), predicateType=CYCLONEDX_BOM, predicate=json.loads(cyclonedx))
+
+
+def references(build: Build, beside: Mapping[Kind, tuple[str, str]], attester: str, registry_url: str) -> References:
+    """The documents beside the image by digest, so that each is as good as signed. `beside` has for each its media type
+    and digest; `registry_url` ends with the repository: `https://HOST/v2/REPOSITORY`."""
+    built = BuildEvidence.model_validate(build.evidence["build"])
+    tree: dict[str, JsonValue] = {"merkleRoot": built.image.inventory_root, "paths": built.image.paths}
+    found = [
+        ResourceDescriptor(
+            name=str(kind),
+            digest=_digest(digest),
+            media_type=media_type,
+            download_location=f"{registry_url}/blobs/{digest}",
+            annotations=tree if kind is Kind.INVENTORY else None,
+        )
+        for kind, (media_type, digest) in beside.items()
+    ]
+    materials = built.materials_digest
+    found.append(
+        ResourceDescriptor(
+            name="materials",
+            digest=_digest(materials),
+            media_type=MANIFEST,
+            download_location=f"{registry_url}/manifests/{materials}",
+        )
+    )
+    return References(attester=Attester(id=attester), references=tuple(found))
 
 
 def _policy(scanned: ScanEvidence, recipe_digest: str) -> ResourceDescriptor:

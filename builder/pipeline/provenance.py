@@ -20,22 +20,27 @@ from builder.signing.slsa import (
     ResourceDescriptor,
     RunDetails,
 )
+from builder.store.journal import LOG_TYPE
 from builder.store.schema import Build, Step
 
 # Described in docs/build-type.md.
 BUILD_TYPE = "urn:goldsmith:build:v1"
 
 
-def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenance:
+def provenance(build: Build, steps: Sequence[Step], builder_id: str, log_digest: str) -> Provenance:
     """`build` has the evidence of the build and scan stages."""
     built = BuildEvidence.model_validate(build.evidence["build"])
     scanned = ScanEvidence.model_validate(build.evidence["scan"])
     return Provenance(
         build_definition=BuildDefinition(
             build_type=BUILD_TYPE,
-            external_parameters={"recipe": json.loads(build.recipe), "recipeDigest": build.recipe_digest},
+            external_parameters={
+                "recipe": json.loads(build.recipe),
+                "recipeDigest": build.recipe_digest,
+                # A lock that the request brought was chosen by whoever asked; one that we made was not.
+                **({"lock": built.lock_digest} if built.lock_given else {}),
+            },
             internal_parameters={
-                "lockGiven": built.lock_given,
                 "requester": build.requester,
                 "attempt": build.attempt,
                 "sourceDateEpoch": built.lock.epoch,
@@ -55,7 +60,7 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str) -> Provenan
                 if steps
                 else None,
             ),
-            byproducts=tuple(_byproducts(built, scanned)),
+            byproducts=tuple(_byproducts(built, scanned, log_digest)),
         ),
     )
 
@@ -81,7 +86,7 @@ def _image_url(lock: Lock) -> str:
     return f"{url}?repository_url={quote(repository, safe='')}" if repository else url
 
 
-def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDescriptor]:
+def _byproducts(built: BuildEvidence, scanned: ScanEvidence, log_digest: str) -> list[ResourceDescriptor]:
     """What came of the build beside the image. `inventory` is what a comparison starts from."""
     return [
         ResourceDescriptor(
@@ -90,6 +95,7 @@ def _byproducts(built: BuildEvidence, scanned: ScanEvidence) -> list[ResourceDes
             annotations={"merkleRoot": built.image.inventory_root, "paths": built.image.paths},
         ),
         ResourceDescriptor(name="materials", digest=_digest(built.materials_digest), media_type=MANIFEST),
+        ResourceDescriptor(name="log", digest=_digest(log_digest), media_type=LOG_TYPE),
         ResourceDescriptor(name="sbom-cyclonedx", digest=_digest(scanned.cyclonedx_digest)),
         ResourceDescriptor(name="sbom-spdx", digest=_digest(scanned.spdx_digest)),
         ResourceDescriptor(

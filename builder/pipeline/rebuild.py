@@ -39,7 +39,8 @@ from builder.registry.artifact import BUNDLE, bundle_manifest
 from builder.registry.attached import attached
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
-from builder.store import builds
+from builder.store import attachments, builds
+from builder.store.attachments import Kind
 
 _LOGGED_DIFFERENCES = 200
 _TOLD_DIFFERENCES = 20
@@ -200,21 +201,28 @@ class RebuildStage:
                 hint="GOLDSMITH_REBUILDER_IDENTITY and GOLDSMITH_REBUILDER_ISSUER say who rebuilds",
             )
         task.watch.check()
-        return self._attach(repository, image, signed)
+        return self._attach(task, repository, image, signed)
 
-    def _attach(self, repository: Repository, image: Descriptor, signed: SignedBundle) -> Attestation:
+    def _attach(
+        self, task: Task, repository: Repository, image: Descriptor, signed: SignedBundle
+    ) -> Attestation:
         registry = self._services.registry
         registry.blobs.push_bytes(repository, b"{}", EMPTY)
         blob = registry.blobs.push_bytes(repository, signed.bundle, BUNDLE)
         created = (signed.integrated_time or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         subject = Descriptor(media_type=MANIFEST, digest=image.digest, size=image.size)
         manifest = bundle_manifest(subject, blob, predicate_type=signed.predicate_type, created=created)
+        referrer = registry.referrers.attach(repository, manifest).digest
+        with self._services.database.write() as session:
+            build = builds.held_build(session, task.claim)
+            attachments.attach(session, build.id, Kind.REPRODUCTION, BUNDLE, signed.bundle)
+            attachments.set_referrers(session, build.id, {Kind.REPRODUCTION: referrer})
         return Attestation(
             identity=signed.identity,
             issuer=signed.issuer,
             log_index=signed.log_index,
             sandbox=signed.sandbox,
-            referrer=registry.referrers.attach(repository, manifest).digest,
+            referrer=referrer,
         )
 
     def _keep(self, task: Task, evidence: RebuildEvidence) -> None:

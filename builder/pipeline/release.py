@@ -10,11 +10,20 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from builder.errors import Broken, GoldsmithError
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
-from builder.pipeline.attestations import signed_by_us, verification_summary, vulnerability_scan
+from builder.pipeline.attestations import (
+    bill_of_materials,
+    recipe_tests,
+    references,
+    signed_by_us,
+    verification_summary,
+    vulnerability_scan,
+)
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
 from builder.pipeline.materials import copy_materials
 from builder.pipeline.provenance import provenance
@@ -25,7 +34,7 @@ from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
 from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
-from builder.signing.statement import Subject
+from builder.signing.statement import Statement, Subject
 from builder.store import attachments, builds, journal, releases
 from builder.store.attachments import Kind
 from builder.store.schema import Release
@@ -93,22 +102,32 @@ class ReleaseStage:
         return evidence
 
     def _sign(self, task: Task, image: Descriptor, target: Repository) -> dict[Kind, SignedBundle]:
-        """Provenance, scan and verdict, each its own statement about the image, all by one certificate."""
-        services = self._services
-        settings = services.settings
+        """What is known of the image, each its own statement about it, all by one certificate."""
+        services, build, builder_id = self._services, task.build, self._services.settings.builder_id
+        subject = Subject.of(str(target), image.digest)
+        log = self._keep_log(task)
+        beside = {kind: (media_type, digest_of(content)) for kind, (media_type, content) in self._beside(task).items()}
         with services.database.read() as session:
-            steps = journal.steps_of(session, task.build.id)
-            done = [step for step in steps if step.finished_at is not None]
-            subject = Subject.of(str(target), image.digest)
-            statements = {
-                Kind.PROVENANCE: provenance(task.build, done, settings.builder_id).statement(subject),
-                Kind.SCAN_ATTESTATION: vulnerability_scan(task.build, done).statement(subject),
-                Kind.VERDICT: verification_summary(
-                    task.build, done, settings.builder_id, target.at(image.digest)
-                ).statement(subject),
-            }
-        signed = signed_by_us(services, list(statements.values()))
-        return dict(zip(statements, signed, strict=True))
+            done = [step for step in journal.steps_of(session, build.id) if step.finished_at is not None]
+            cyclonedx = self._attached(session, task, Kind.CYCLONEDX)[1]
+        statements = {
+            Kind.PROVENANCE: provenance(build, done, builder_id, log).statement(subject),
+            Kind.SIGNATURE: Statement.signature(subject.name, image.digest),
+            Kind.TESTS: recipe_tests(build).statement(subject),
+            Kind.SCAN_ATTESTATION: vulnerability_scan(build, done).statement(subject),
+            Kind.VERDICT: verification_summary(build, done, builder_id, target.at(image.digest)).statement(subject),
+            Kind.SBOM_ATTESTATION: bill_of_materials(cyclonedx, subject),
+            Kind.REFERENCES: references(build, beside, builder_id, services.registry.url(target)).statement(subject),
+        }
+        stated = {kind: statement for kind, statement in statements.items() if statement is not None}
+        return dict(zip(stated, signed_by_us(services, list(stated.values())), strict=True))
+
+    def _keep_log(self, task: Task) -> str:
+        """The log up to here, kept for good; its digest."""
+        with self._services.database.write() as session:
+            build = builds.held_build(session, task.claim)
+            content = journal.whole_log(session, build.id)
+            return attachments.attach(session, build.id, Kind.LOG, journal.LOG_TYPE, content)
 
     def _attach(
         self, task: Task, image: Descriptor, target: Repository, bundles: Mapping[Kind, SignedBundle]
@@ -138,13 +157,13 @@ class ReleaseStage:
     def _beside(self, task: Task) -> dict[Kind, tuple[str, bytes]]:
         """What stands beside the image, unsigned but named in the provenance by digest: media type and content."""
         with self._services.database.read() as session:
-            found = {}
-            for kind in _BESIDE_IMAGE:
-                attachment = attachments.find(session, task.build.id, kind)
-                if attachment is None:
-                    raise Broken(f"build {task.build.id} has no {kind} to publish")
-                found[kind] = attachment.media_type, attachments.content(session, attachment)
-        return found
+            return {kind: self._attached(session, task, kind) for kind in _BESIDE_IMAGE}
+
+    def _attached(self, session: Session, task: Task, kind: Kind) -> tuple[str, bytes]:
+        attachment = attachments.find(session, task.build.id, kind)
+        if attachment is None:
+            raise Broken(f"build {task.build.id} has no {kind} to publish")
+        return attachment.media_type, attachments.content(session, attachment)
 
     def _record(self, task: Task, digest: str, evidence: ReleaseEvidence) -> int:
         """Ledger, release and evidence in one transaction, and only while the claim holds."""

@@ -18,6 +18,7 @@ class RegistryClient:
     """A context manager; threads may share one. `lock_directory` is shared by all processes that attach referrers."""
 
     def __init__(self, access: Access, *, lock_directory: Path) -> None:
+        self._access = access
         self._session = Session(access)
         self.blobs = Blobs(self._session)
         self.manifests = Manifests(self._session)
@@ -34,6 +35,10 @@ class RegistryClient:
 
     def close(self) -> None:
         self._session.close()
+
+    def url(self, repository: Repository) -> str:
+        """Where a repository's manifests and blobs are: `https://HOST/v2/NAME` (distribution-spec, end-2 and end-3)."""
+        return f"{self._access.base_url(repository.registry)}/v2/{repository.name}"
 
     def ping(self, registry: str) -> None:
         """Ask HOST[:PORT] whether it is a registry that lets us in. Raises RegistryUnavailable and RegistryRefused."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from builder.store.schema import Attachment, Blob, Release
+from builder.store.schema import Attachment, Blob, Build, Release
 
 
 class Kind(StrEnum):
@@ -21,6 +22,12 @@ class Kind(StrEnum):
     SARIF = "scan-sarif"
     SCAN_ATTESTATION = "scan-attestation"
     VERDICT = "verdict"
+    SIGNATURE = "signature"
+    TESTS = "tests"
+    SBOM_ATTESTATION = "sbom-attestation"
+    REFERENCES = "references"
+    LOG = "log"
+    REPRODUCTION = "reproduction"
     FACTS = "facts"
     COMPARISON = "comparison"
 
@@ -67,6 +74,22 @@ def of_image(session: Session, digest: str, kind: Kind) -> Attachment | None:
         .order_by(Release.released_at.desc())
         .limit(1)
     ).one_or_none()
+
+
+def signed_of_image(session: Session, digest: str, kinds: Sequence[Kind]) -> list[Attachment]:
+    """Of every release of an image and of every rebuild of it, the newest first."""
+    return list(
+        session.scalars(
+            select(Attachment)
+            .join(Build, Build.id == Attachment.build_id)
+            .outerjoin(Release, Release.build_id == Attachment.build_id)
+            .where(
+                or_(Release.digest == digest, Build.subject == digest),
+                Attachment.kind.in_(kinds),
+            )
+            .order_by(Build.created_at.desc(), Attachment.id)
+        )
+    )
 
 
 def set_referrers(session: Session, build_id: str, referrers: dict[str, str]) -> None:

@@ -6,10 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import rfc8785
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from builder.store.schema import Build, LogLine, Step
+
+LOG_TYPE = "application/jsonl"
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,15 @@ def log_after(session: Session, build_id: str, number: int, limit: int = 1000) -
             .limit(limit)
         )
     )
+
+
+def whole_log(session: Session, build_id: str) -> bytes:
+    """All lines so far, each a line of canonical JSON (RFC 8785), so that the digest of a log means something."""
+    parts: list[bytes] = []
+    number = 0
+    while lines := log_after(session, build_id, number, _PAGE):
+        parts += [
+            rfc8785.dumps({"number": one.number, "at": one.at, "step": one.step, "text": one.text}) for one in lines
+        ]
+        number = lines[-1].number
+    return b"".join(part + b"\n" for part in parts)

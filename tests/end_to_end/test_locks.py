@@ -49,7 +49,9 @@ def test_a_build_with_a_lock_records_exactly_that_lock(
     assert locked.build["locked"] is True
     assert goldsmith.api.get(f"/v1/builds/{locked.build['id']}/lock").json() == lock
     provenance = goldsmith.run("provenance", locked.digest, "--statement").stdout
-    assert json.loads(provenance)["predicate"]["buildDefinition"]["internalParameters"]["lockGiven"] is True
+    told = json.loads(provenance)["predicate"]["buildDefinition"]
+    given = next(one["digest"]["sha256"] for one in told["resolvedDependencies"] if one.get("name") == "lock")
+    assert told["externalParameters"]["lock"] == f"sha256:{given}"
     assert "resolve" not in {step["name"] for step in locked.build["steps"]}
 
 

@@ -26,6 +26,15 @@ from scripts.stack.services import ROOT, Stack
 from tests.end_to_end.world import Goldsmith, Released
 
 PREDICATE = "https://slsa.dev/provenance/v1"
+# What is signed of an image beside its provenance, by predicate type.
+BESIDE = [
+    "https://sigstore.dev/cosign/sign/v1",
+    "https://in-toto.io/attestation/test-result/v0.1",
+    "https://in-toto.io/attestation/vulns/v0.1",
+    "https://slsa.dev/verification_summary/v1",
+    "https://cyclonedx.org/bom",
+    "https://in-toto.io/attestation/reference/v0.1",
+]
 
 
 def run(*argv: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -77,8 +86,8 @@ class TestSigstore:
         done = self.verify(goldsmith, bundle, web.digest, tmp_path)
         assert done.returncode == 0, done.stderr
 
-    @pytest.mark.parametrize("kind", ["scan", "verdict"])
-    def test_accepts_what_is_signed_of_scan_and_gate(
+    @pytest.mark.parametrize("kind", ["signature", "tests", "scan", "verdict", "sbom", "references"])
+    def test_accepts_everything_that_is_signed_beside_it(
         self, goldsmith: Goldsmith, web: Released, tmp_path: Path, kind: str
     ) -> None:
         found = goldsmith.api.get(f"/v1/images/{web.digest}/attestations/{kind}").raise_for_status().content
@@ -131,10 +140,10 @@ class TestCosign:
         statement = _statement(done.stdout + done.stderr)
         assert statement is None or statement["predicateType"] == PREDICATE
 
-    @pytest.mark.parametrize(
-        "kind", ["https://in-toto.io/attestation/vulns/v0.1", "https://slsa.dev/verification_summary/v1"]
-    )
-    def test_accepts_scan_and_verdict(self, cosign: Path, goldsmith: Goldsmith, web: Released, kind: str) -> None:
+    @pytest.mark.parametrize("kind", BESIDE)
+    def test_accepts_everything_that_is_signed_beside_it(
+        self, cosign: Path, goldsmith: Goldsmith, web: Released, kind: str
+    ) -> None:
         done = self.verify(cosign, goldsmith, web.reference, kind=kind)
         assert done.returncode == 0, done.stderr
         statement = _statement(done.stdout + done.stderr)
@@ -256,9 +265,7 @@ def test_the_bundle_in_the_registry_is_the_one_the_api_serves(
 def test_a_released_image_tells_its_verdict_and_is_scanned_again(goldsmith: Goldsmith, web: Released) -> None:
     verdict = goldsmith.api.get(f"/v1/builds/{web.build['id']}/verdict").raise_for_status().json()
     assert verdict["passed"] is True
-    assert set(verdict["attestations"]) == {
-        PREDICATE, "https://in-toto.io/attestation/vulns/v0.1", "https://slsa.dev/verification_summary/v1",
-    }  # fmt: skip
+    assert set(verdict["attestations"]) == {PREDICATE, *BESIDE}
     told = goldsmith.run("verify", web.reference).stdout
     assert "gate" in told
     assert "PASSED at" in told

@@ -8,18 +8,27 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.predicates.vsa.v1 import vsa_pb2
 from in_toto_attestation.v1 import resource_descriptor, statement_pb2
 from in_toto_attestation.v1.statement import Statement as OfficialStatement
 from packageurl import PackageURL
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
-from builder.pipeline.attestations import verification_summary, vulnerability_scan
+from builder.pipeline import attestations
+from builder.pipeline.attestations import (
+    bill_of_materials,
+    recipe_tests,
+    references,
+    verification_summary,
+    vulnerability_scan,
+)
 from builder.pipeline.evidence import ScanEvidence, kept
 from builder.policy.verdict import PolicyIdentity
 from builder.registry.reference import Repository
 from builder.scanning.findings import Cvss, Findings, Severity, Vulnerability
 from builder.signing.statement import Statement, Subject
+from builder.store.attachments import Kind
 from builder.store.schema import Build, Step
 from tests.unit.evidence import DAY, build_evidence, digest, scan_evidence
 
@@ -39,6 +48,11 @@ FOUND = Vulnerability(
 UNRATED = Vulnerability(
     id="CVE-2026-1", package="zlib1g", installed="1:1.3", severity=Severity.UNKNOWN, status="affected", target="debian"
 )
+
+BESIDE = {
+    Kind.INVENTORY: ("application/x-inventory", digest("5")),
+    Kind.SPDX: ("application/spdx+json", digest("c")),
+}
 
 
 class Model(BaseModel):
@@ -167,3 +181,57 @@ class TestGate:
         official = resource_descriptor.ResourceDescriptor(uri=told.uri or "", digest=told.digest or {})
         official.validate()
         assert told.digest == {"sha256": "1" * 64}
+
+
+class TestTests:
+    def test_the_official_model_reads_which_tests_passed_by_which_recipe(self) -> None:
+        statement = recipe_tests(build()).statement(Subject.of("web", digest("a")))
+        assert officially(statement).predicate_type == "https://in-toto.io/attestation/test-result/v0.1"
+        official = json_format.ParseDict(dict(statement.predicate), test_result_pb2.TestResult())
+        assert (official.result, list(official.passed_tests)) == ("PASSED", ["command true"])
+        assert dict(official.configuration[0].digest) == {"sha256": "1" * 64}
+
+    def test_there_is_none_of_tests_that_failed(self) -> None:
+        one = build()
+        failed = build_evidence().model_dump(mode="json")
+        failed["tests"][0]["passed"] = False
+        one.evidence = {**one.evidence, "build": failed}
+        with pytest.raises(AssertionError, match="tests failed"):
+            recipe_tests(one)
+
+
+class TestBillOfMaterials:
+    def test_it_is_signed_in_whole(self) -> None:
+        statement = bill_of_materials(b'{"bomFormat":"CycloneDX"}', Subject.of("web", digest("a")))
+        assert statement is not None
+        assert officially(statement).predicate_type == "https://cyclonedx.org/bom"
+        assert statement.predicate == {"bomFormat": "CycloneDX"}
+
+    def test_a_large_one_is_left_to_its_digest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(attestations, "MAX_SIGNED_BOM", 10)
+        assert bill_of_materials(b'{"bomFormat":"CycloneDX"}', Subject.of("web", digest("a"))) is None
+
+
+class TestReferences:
+    def told(self) -> dict[str, Any]:
+        made = references(build(), BESIDE, VERIFIER, "https://registry.example/v2/golden/web")
+        statement = made.statement(Subject.of("web", digest("a")))
+        assert officially(statement).predicate_type == "https://in-toto.io/attestation/reference/v0.1"
+        return dict(statement.predicate)
+
+    def test_each_document_is_a_whole_resource_with_media_type_and_place(self) -> None:
+        told = self.told()
+        assert told["attester"] == {"id": VERIFIER}
+        for one in told["references"]:
+            resource_descriptor.ResourceDescriptor(
+                name=one["name"], digest=one["digest"], download_location=one["downloadLocation"],
+                media_type=one["mediaType"],
+            ).validate()  # fmt: skip
+        assert [(one["name"], one["downloadLocation"].rpartition("/v2/")[2]) for one in told["references"]] == [
+            ("inventory", f"golden/web/blobs/{digest('5')}"),
+            ("sbom-spdx", f"golden/web/blobs/{digest('c')}"),
+            ("materials", f"golden/web/manifests/{digest('7')}"),
+        ]
+
+    def test_the_inventory_has_the_root_of_its_tree(self) -> None:
+        assert self.told()["references"][0]["annotations"] == {"merkleRoot": "6" * 64, "paths": 7}

@@ -21,6 +21,7 @@ from builder.store.schema import Build, Step
 from tests.unit.evidence import build_evidence, digest, lock, scan_evidence
 
 BUILDER = "https://goldsmith.example/builder/1"
+LOG = digest("f")
 RECIPE = {"apiVersion": "goldsmith/v1", "kind": "Image", "metadata": {"name": "web"}}
 STEPS = [
     Step(name="resolve", started_at=100.0, finished_at=101.5),
@@ -40,11 +41,11 @@ def build(used: Lock | None = None) -> Build:
 
 
 def predicate(used: Lock | None = None) -> dict[str, Any]:
-    return provenance(build(used), STEPS, BUILDER).predicate()
+    return provenance(build(used), STEPS, BUILDER, LOG).predicate()
 
 
 def test_the_official_models_read_the_whole_statement() -> None:
-    made = provenance(build(), STEPS, BUILDER).statement(Subject.of("registry.example/golden/web", digest("a")))
+    made = provenance(build(), STEPS, BUILDER, LOG).statement(Subject.of("registry.example/golden/web", digest("a")))
     statement = OfficialStatement.copy_from_pb(json_format.Parse(made.canonical(), statement_pb2.Statement()))
     statement.validate()
     assert statement.pb.predicate_type == SLSA_PROVENANCE
@@ -60,7 +61,6 @@ def test_it_says_what_was_asked_by_whom_and_who_built_it_when() -> None:
     assert definition["buildType"] == BUILD_TYPE
     assert definition["externalParameters"] == {"recipe": RECIPE, "recipeDigest": digest("1")}
     assert definition["internalParameters"]["requester"] == "ci"
-    assert definition["internalParameters"]["lockGiven"] is False
     assert definition["internalParameters"]["sourceDateEpoch"] == 1_700_000_000
     assert not set(definition["externalParameters"]) & set(definition["internalParameters"])
     assert details["builder"]["id"] == BUILDER
@@ -71,8 +71,15 @@ def test_it_says_what_was_asked_by_whom_and_who_built_it_when() -> None:
     }
 
 
+def test_a_lock_that_was_brought_is_among_what_was_chosen_from_outside() -> None:
+    one = build()
+    one.evidence = {**one.evidence, "build": kept(build_evidence(given=True))}
+    definition = provenance(one, STEPS, BUILDER, LOG).build_definition
+    assert definition.external_parameters["lock"] == lock().digest
+
+
 def test_without_steps_it_makes_up_no_times() -> None:
-    details = provenance(build(), [], BUILDER).predicate()["runDetails"]
+    details = provenance(build(), [], BUILDER, LOG).predicate()["runDetails"]
     assert isinstance(details, dict)
     assert set(details["metadata"]) == {"invocationId"}
 
@@ -112,7 +119,7 @@ def test_a_base_of_ours_is_named_by_digest_and_recipe_for_it_is_the_same_in_any_
 def test_what_came_of_it_beside_the_image_is_named_by_digest() -> None:
     found = {one["name"]: one for one in predicate()["runDetails"]["byproducts"]}
     assert {name: one["digest"]["sha256"][0] for name, one in found.items()} == {
-        "inventory": "5", "materials": "7", "sbom-cyclonedx": "b", "sbom-spdx": "c", "scan": "9",
+        "inventory": "5", "log": "f", "materials": "7", "sbom-cyclonedx": "b", "sbom-spdx": "c", "scan": "9",
     }  # fmt: skip
     assert found["inventory"]["annotations"] == {"merkleRoot": "6" * 64, "paths": 7}
     assert found["scan"]["annotations"]["gate"] == "passed"
@@ -124,4 +131,4 @@ def test_without_the_evidence_of_a_stage_there_is_none(missing: str) -> None:
     one = build()
     one.evidence = {name: part for name, part in one.evidence.items() if name != missing}
     with pytest.raises((KeyError, ValidationError)):
-        provenance(one, STEPS, BUILDER)
+        provenance(one, STEPS, BUILDER, LOG)
