@@ -199,7 +199,7 @@ class TestTheStatement:
         provenance=provenance(
             Build(id="0" * 26, recipe="{}", recipe_digest=digest("1"), requester="ci", attempt=1,
                   evidence=whole_evidence()),
-            [], "https://goldsmith.example/builder",
+            [], "https://goldsmith.example/builder", digest("f"),
         ),
         bundle_digest=digest("2"),
         lock_digest=lock().digest,
