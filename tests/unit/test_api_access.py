@@ -37,7 +37,7 @@ class TestAccess:
                 comparison_id="0" * 26,
                 exception_id="0" * 26,
                 digest=digest("a"),
-                kind="scan",
+                attestation="scan",
                 name="web",
                 slug="x",
             )
