@@ -16,9 +16,10 @@ from builder.pipeline.composing import Composed
 from builder.pipeline.journal import Journal, StepScope
 from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.reproduction import compared, outcome, told
-from builder.pipeline.resolving import archive_of
+from builder.pipeline.resolving import SuiteUnclear, archive_of, suite_of
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
+from builder.planning.apt import SuiteUnknown
 from builder.planning.supply import Supply
 from builder.planning.updates import pending_updates
 from builder.policy.demands import Demands
@@ -37,20 +38,19 @@ def demands_on(services: Services, task: Task) -> Demands:
 def updates_pending(
     services: Services, task: Task, composed: Composed, prepared: Prepared
 ) -> tuple[Update, ...] | None:
-    """What the archive has newer than the image; None where it cannot be asked, or an image names no suite."""
-    base = prepared.lock.base
+    """What the archive has newer than the image; None where nobody can tell, and the step says why."""
+    base, debian = prepared.lock.base, task.recipe.spec.base.debian
     with task.journal.step("updates") as step:
-        if not base.suite:
-            step.summary = "undetermined: the lock names no suite to ask"
-            return None
-        debian = task.recipe.spec.base.debian
         names = [name for name, _, _ in parse_status(composed.status)]
+        if not names:
+            step.summary = "undetermined: the image has no /var/lib/dpkg/status that says what is installed"
+            return None
         try:
-            archive = archive_of(
-                services, task, base.suite, debian.components if debian else ["main"], base.architecture
-            )
+            # A recipe that adds no package has asked no archive yet.
+            suite = base.suite or (suite_of(services, task, prepared.base) if prepared.base else "")
+            archive = archive_of(services, task, suite, debian.components if debian else ["main"], base.architecture)
             found = pending_updates(archive, names, status=composed.status)
-        except Unavailable as error:
+        except (Unavailable, SuiteUnclear, SuiteUnknown) as error:
             step.summary = f"undetermined: {error.detail}"
             return None
         for one in found:

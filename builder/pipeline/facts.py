@@ -70,7 +70,7 @@ def _image(config: ImageConfig, built: BuildEvidence) -> ImageFacts:
         architecture=config.architecture,
         created=datetime.fromisoformat(config.created) if config.created else None,
         user=runtime.user,
-        uid=uid_of(runtime.user or "", built.accounts or ()),
+        uid=uid_of(runtime.user or "", built.accounts),
         ports=tuple(runtime.exposed_ports or ()),
         volumes=tuple(runtime.volumes or ()),
         entrypoint=(runtime.entrypoint or (None,))[0],
@@ -84,12 +84,14 @@ def _image(config: ImageConfig, built: BuildEvidence) -> ImageFacts:
     )
 
 
-def uid_of(user: str, accounts: tuple[Account, ...]) -> int | None:
+def uid_of(user: str, accounts: tuple[Account, ...] | None) -> int | None:
     """Whom an engine would start as: nobody said is root; else the first account of that name or number, for a name
-    may look like a number; else the number itself."""
+    may look like a number; else the number itself. None where nobody knows, nor the accounts."""
     name = user.partition(":")[0]
     if not name:
         return 0
+    if accounts is None:
+        return None
     number = int(name) if name.isascii() and name.isdecimal() and len(name) <= 10 else None
     return next((one.uid for one in accounts if one.name == name or one.uid == number), number)
 

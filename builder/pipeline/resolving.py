@@ -118,6 +118,11 @@ def archive_of(services: Services, task: Task, suite: str, components: list[str]
     )
 
 
+def suite_of(services: Services, task: Task, base: Base) -> str:
+    """The suite that an image says it is of. Raises SuiteUnclear."""
+    return services.installed.of(base.digest, lambda: _installed(services, task, base))[1]
+
+
 def _lock(task: Task, base: LockedBase, added: Resolved, archives: tuple[LockedArchive, ...], base_epoch: int) -> Lock:
     return Lock(
         builder=f"goldsmith {__version__}",

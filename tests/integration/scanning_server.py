@@ -90,7 +90,7 @@ class Image:
         files = {
             "etc/os-release": f'ID=debian\nVERSION_ID="{self.release}"\n'.encode(),
             "etc/debian_version": f"{self.release}.1\n".encode(),
-            "var/lib/dpkg/status": "".join(_stanza(*package) for package in self.packages).encode(),
+            "var/lib/dpkg/status": "".join(stanza(*package) for package in self.packages).encode(),
             **self.files,
         }
         buffer = io.BytesIO()
@@ -118,7 +118,7 @@ class Image:
         ).encode()
 
 
-def _stanza(binary: str, source: str, version: str) -> str:
+def stanza(binary: str, source: str, version: str) -> str:
     return (
         f"Package: {binary}\nStatus: install ok installed\nPriority: optional\nSection: libs\nInstalled-Size: 1\n"
         f"Maintainer: Nobody <nobody@example.org>\nArchitecture: amd64\nSource: {source}\nVersion: {version}\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.engine.assembly import parse_status
 from builder.policy.effective import effective
 from builder.policy.gate import evaluate
 from builder.policy.organisation import DEFAULT
@@ -16,7 +17,7 @@ from builder.policy.policy import Policy
 from builder.policy.verdict import RuleResult, Verdict
 from builder.scanning.findings import OperatingSystem, ScanResult
 from builder.scanning.platforms import buckets, covers
-from tests.integration.scanning_server import BOOKWORM, CLEAN, Registry, install, registry, scanner
+from tests.integration.scanning_server import BOOKWORM, CLEAN, Registry, install, registry, scanner, stanza
 from tests.unit.judged import facts
 
 
@@ -38,13 +39,13 @@ def scanned(staging: Registry, cache: Path, release: str) -> ScanResult:
     return scanner(cache).scan(staging.push(f"staging/r{release.replace('.', '-')}", image))
 
 
-def judged(result: ScanResult) -> Verdict:
+def judged(result: ScanResult, expected: int = 1) -> Verdict:
     return evaluate(
         effective(DEFAULT, "app", Policy(maximum_severity="critical", ignore_unfixed=True, allow_secrets=True)),
         facts(
             reference=result.reference, database=result.database, operating_system=result.operating_system,
             covered=result.covered, findings=result.findings, packages=result.packages,
-            packages_seen=result.package_count, packages_expected=1,
+            packages_seen=result.package_count, packages_expected=expected,
         ),
     )  # fmt: skip
 
@@ -96,3 +97,23 @@ def test_the_names_of_releases_are_read_from_the_database(cache: Path) -> None:
 
 def test_a_clean_image_of_a_known_release_passes(staging: Registry, cache: Path) -> None:
     assert judged(scanner(cache).scan(staging.push("staging/clean", CLEAN))).passed
+
+
+def test_a_package_of_two_architectures_is_one_to_trivy_and_does_not_pass_without_a_word(
+    staging: Registry, cache: Path
+) -> None:
+    native = replace(BOOKWORM, files={}, environment=())
+    (first, *_) = native.packages
+    status = "".join(stanza(*one) for one in native.packages)
+    both = status + stanza(*first).replace("Architecture: amd64", "Architecture: i386")
+    image = replace(native, files={"var/lib/dpkg/status": both.encode()})
+    expected = len(parse_status(both.encode()))
+    assert expected == len(native.packages) + 1
+    result = scanner(cache).scan(staging.push("staging/both", image))
+    assert result.package_count == expected - 1, "else Trivy tells them apart, and the documents need not mention it"
+    verdict = judged(result, expected)
+    assert not verdict.passed
+    told = completeness(verdict)
+    assert f"saw {expected - 1} packages where {expected} or more must be" in told.explanation
+    assert "two architectures" in (told.remedy or "")
+    assert judged(scanner(cache).scan(staging.push("staging/native", native)), expected - 1).passed

@@ -84,3 +84,7 @@ class TestWhomAContainerRunsAs:
 
     def test_a_name_that_looks_like_a_number_is_the_account_of_that_name(self) -> None:
         assert uid_of("1234", self.ACCOUNTS) == 0
+
+    def test_where_nobody_knows_the_accounts_nobody_knows_whom(self) -> None:
+        assert uid_of("10001", None) is None
+        assert uid_of("", None) == 0

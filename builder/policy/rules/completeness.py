@@ -47,6 +47,7 @@ RULE = Rule(
     parameters=NoParameters,
     judge=judge,
     field="spec.packages",
-    remedy="keep dpkg's database in the image, and do not hide packages from the scanner; then build again",
+    remedy="keep dpkg's database in the image, and hide no packages from the scanner; of one that is installed for two "
+    "architectures, which Trivy takes for one, keep one; then build again",
     always=True,
 )

@@ -1,6 +1,7 @@
 """The distribution had a newer version of an installed package when the image was built, and the image has the old
 one: its lock is out of date. The build worker asks the archive only when a policy names this rule. Where the
-archive cannot be asked nobody knows, and the rule fails.
+archive cannot be asked, or an image is of no suite of Debian or does not say what is installed, nobody knows, and the
+rule fails.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from builder.policy.rule import Judgement, Rule, count, unknown
 from builder.policy.strictness import LOWEST, NO, Parameters
 from builder.policy.verdict import Offender
 
+_UNKNOWN = (
+    "the step `updates` of the build's log says why: build where the distribution's archive can be reached, on a base "
+    "of Debian that says its suite and what is installed, with a build worker that has this policy (GOLDSMITH_POLICY)"
+)
 _REMEDY = "take a new lock (`goldsmith recipe lock`), or build with --update"
 
 
@@ -28,9 +33,7 @@ class Updates(Parameters):
 
 def judge(facts: Facts, parameters: Updates) -> Judgement:
     if facts.updates is None:
-        return unknown(
-            "pending updates", "build where the archive can be reached, with a build worker that has this policy"
-        )
+        return unknown("pending updates", _UNKNOWN)
     pending = [one for one in facts.updates if one.security or not parameters.security_only]
     kind = "security update" if parameters.security_only else "update"
     offenders = tuple(
