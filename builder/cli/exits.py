@@ -16,6 +16,7 @@ INTERRUPTED: Final = 130
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 the command could not do its work; 2 the answer is no (build failed or cancelled, "
-    "lock outdated, image not reproduced, verification refused, subject drifted, releases different); "
+    "lock outdated, policy not met, image not reproduced, verification refused, subject drifted, releases "
+    "different); "
     "3 the subject is suspicious; 64 wrong usage; 130 interrupted."
 )

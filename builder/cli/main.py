@@ -22,6 +22,7 @@ from builder.cli import (
     findings,
     inventories,
     locks,
+    policies,
     provenance,
     rebuilds,
     recipes,
@@ -77,6 +78,7 @@ app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")
 app.add_typer(exceptions.app, name="exceptions")
+app.add_typer(policies.app, name="policy")
 builds.add_to(app)
 rebuilds.add_to(app)
 recipes.add_to(app)

@@ -13,6 +13,8 @@ from builder.cli import exits
 from builder.cli.invocation import invocation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builder.client.api import Client
     from builder.verdicts.report import VerdictReport
 
@@ -57,7 +59,7 @@ def verdict(
 
     with invocation_of(context).client() as client:
         try:
-            report = VerdictReport.model_validate_json(client.verdict(_build_of(client, subject)))
+            report = VerdictReport.model_validate_json(client.verdict(build_of(client, subject)))
         except ValidationError as error:
             raise AnswerUnexpected(
                 f"{client.url} answered with a verdict that cannot be read", hint="the server may be of another version"
@@ -75,7 +77,7 @@ def verdict(
         raise typer.Exit(exits.REFUSED)
 
 
-def _build_of(client: Client, subject: str) -> str:
+def build_of(client: Client, subject: str) -> str:
     """Raises DigestInvalid, ReferenceInvalid, and what the client raises."""
     from builder.cli.evidence import digest_alone
     from builder.registry.reference import parse_reference
@@ -88,7 +90,7 @@ def _build_of(client: Client, subject: str) -> str:
     return client.image(digest).build
 
 
-def print_verdict(report: VerdictReport) -> None:
+def print_verdict(report: VerdictReport, *, headline: str | None = None, notes: Sequence[tuple[str, str]] = ()) -> None:
     """What failed first, with what to change; the outcome last, where the eye is."""
     from builder.cli.output import print_table, say, styled
     from builder.verdicts.report import Standing
@@ -132,5 +134,7 @@ def print_verdict(report: VerdictReport) -> None:
     say(f"database    of {report.database.updated_at:%Y-%m-%d %H:%M} UTC, {report.database.digest}{sample}")
     for kind, digest in report.attestations.items():
         say(f"signed      {kind}  ", styled(digest, "dim"))
+    for name, text in notes:
+        say(f"{name:<11} {text}")
     say(f"image       {report.image}")
-    say(styled(f"{report.recipe}: {report.headline}", "bold green" if report.passed else "bold red"))
+    say(styled(f"{report.recipe}: {headline or report.headline}", "bold green" if report.passed else "bold red"))

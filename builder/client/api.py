@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from builder import __version__
+from builder.client.answers import read_answer, require_type
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
@@ -40,12 +41,14 @@ from builder.errors import Problem
 from builder.signing.loopback import is_loopback
 
 if TYPE_CHECKING:
+    from builder.policy.in_force import PolicyInForce
     from builder.registry.reference import Repository
+    from builder.verdicts.dry_run import DryRun
 
-_MAX_ANSWER = 64 * 1024 * 1024
 _MAX_NAME = 200
 _CHUNK = 1024 * 1024
 _UPLOAD_SECONDS = 600.0
+_TURN_SECONDS = 300.0
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # The server speaks at least every 15 seconds, if only to say that it is there.
 _SILENCE_SECONDS = 45.0
@@ -188,7 +191,7 @@ class Client:
                     headers={"Accept": "text/event-stream", "Last-Event-ID": last_id},
                     timeout=httpx.Timeout(self._patience, read=_SILENCE_SECONDS),
                 ) as response:
-                    _require(response, "text/event-stream")
+                    require_type(response, "text/event-stream")
                     for event in read_events(response.iter_bytes()):
                         tries, heard = 0, time.monotonic()
                         last_id = event.id or last_id
@@ -246,6 +249,22 @@ class Client:
         """The gate's verdict on a build's image, as JSON."""
         return self._content(f"/v1/builds/{_part(build_id)}/verdict")
 
+    def facts(self, build_id: str) -> bytes:
+        """What the gate judged, as JSON."""
+        return self._content(f"/v1/builds/{_part(build_id)}/facts")
+
+    def policy(self, recipe: str | None = None) -> PolicyInForce:
+        """The policy in force, or what is demanded of a recipe of the catalogue."""
+        from builder.policy.in_force import PolicyInForce
+
+        return self._json(PolicyInForce, "GET", "/v1/policies", params={"recipe": recipe} if recipe else {})
+
+    def try_policy(self, asked: dict[str, Any]) -> DryRun:
+        """A dry run, asked for in the API's words. It may have to wait for its turn."""
+        from builder.verdicts.dry_run import DryRun
+
+        return self._json(DryRun, "POST", "/v1/policies/evaluate", json=asked, timeout=_TURN_SECONDS)
+
     def submit_exception(self, told: dict[str, Any]) -> ExceptionTold:
         """Ask for an exception, in the API's words."""
         return self._json(ExceptionTold, "POST", "/v1/exceptions", json=told)
@@ -297,9 +316,9 @@ class Client:
 
     def _json(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
         with self._exchange(method, path, **request) as response:
-            _require(response, "application/json")
+            require_type(response, "application/json")
             try:
-                return model.model_validate_json(_read(response))
+                return model.model_validate_json(read_answer(response))
             except ValidationError as error:
                 raise AnswerUnexpected(
                     f"{self.url} answered {method} {path} with JSON that is not a {model.__name__}",
@@ -308,7 +327,7 @@ class Client:
 
     def _content(self, path: str) -> bytes:
         with self._exchange("GET", path) as response:
-            return _read(response)
+            return read_answer(response)
 
     @contextmanager
     def _exchange(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
@@ -325,7 +344,7 @@ class Client:
             ) from error
 
     def _refusal(self, response: httpx.Response, method: str, path: str) -> ApiProblem | AnswerUnexpected:
-        content = _read(response)
+        content = read_answer(response)
         try:
             told = Problem.model_validate_json(content)
         except ValidationError:
@@ -364,21 +383,3 @@ def _checked_key(key: str) -> str:
 
 def _part(text: str) -> str:
     return quote(text, safe=":")
-
-
-def _require(response: httpx.Response, media_type: str) -> None:
-    found = response.headers.get("content-type", "no type")
-    if found.split(";")[0].strip() != media_type:
-        raise AnswerUnexpected(
-            f"{response.url} answered with {found[:60]}, not {media_type}",
-            hint="is there a Goldsmith API at this address?",
-        )
-
-
-def _read(response: httpx.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > _MAX_ANSWER:
-            raise AnswerUnexpected(f"{response.url} answered with more than {_MAX_ANSWER} bytes")
-    return bytes(content)

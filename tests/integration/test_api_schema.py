@@ -75,6 +75,8 @@ UNSAID = {
     ("/v1/locks", "post"): ["positive_data_acceptance"],
     ("/v1/images/{digest}/rebuilds", "post"): ["positive_data_acceptance"],
     ("/v1/comparisons", "post"): ["positive_data_acceptance"],
+    ("/v1/policies/evaluate", "post"): ["positive_data_acceptance"],
+    ("/v1/policies", "get"): ["negative_data_rejection"],
     ("/v1/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
     ("/v1/exceptions", "get"): ["negative_data_rejection"],

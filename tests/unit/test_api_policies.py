@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from builder.api.turns import Turns
@@ -30,6 +33,13 @@ from tests.unit.scanned import EVERYTHING, hopeless, scanned
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
 
 HEAD = "apiVersion: goldsmith/v1\nkind: Policy\nmetadata: {name: acme, version: '7'}\n"
+
+
+# Words that policies have, so that some get further than their first key.
+KEYS = st.text() | st.sampled_from(
+    ["apiVersion", "kind", "metadata", "name", "version", "spec", "rules", "custom", "overrides", "recipes", *RULES,
+     "maximumSeverity", "ignoreUnfixed", "allow", "deny", "allowed", "minimum", "maximum", "expression", "title"]
+)  # fmt: skip
 
 
 def custom(*expressions: str) -> str:
@@ -234,6 +244,25 @@ class TestRefusals:
         told = problem(client.post("/v1/policies/evaluate", json=asked), 422, "policy-invalid")
         (fault,) = told.errors
         assert (fault.line, fault.field, fault.hint) == (line, field, hint)
+
+    @pytest.mark.parametrize("member", ["policy", "recipePolicy"])
+    def test_anything_is_judged_or_refused_with_words(self, client: TestClient, store: Database, member: str) -> None:
+        build = scanned(store, facts())
+        anything = st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+            max_leaves=12,
+        )
+
+        @hypothesis_settings(max_examples=150, deadline=None, derandomize=True, database=None)
+        @given(anything)
+        def attempt(value: Any) -> None:
+            answer = client.post("/v1/policies/evaluate", json={"build": build, member: value})
+            assert answer.status_code in (200, 422), answer.text
+            if answer.status_code == 422:
+                assert problem(answer, 422, answer.json()["type"].rpartition("/")[2]).detail
+
+        attempt()
 
     def test_a_recipes_policy_at_fault_names_the_field(self, client: TestClient, store: Database) -> None:
         asked = {"build": scanned(store, facts()), "recipePolicy": {"maximumSeverty": "low"}}
