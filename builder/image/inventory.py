@@ -24,8 +24,9 @@ from builder.errors import Rejected
 from builder.image.canonical_json import canonical_json
 from builder.image.digests import Digest, digest_of_file
 from builder.image.entry import Entry, EntryType, canonical_key, make_entry, shown
-from builder.image.merkle import MerkleRoot
 from builder.image.packing import CompressionInvalid, unpacked
+from builder.merkle.frontier import Frontier
+from builder.merkle.hashing import leaf_hash
 
 FORMAT = "goldsmith-inventory/v1"
 MEDIA_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
@@ -112,16 +113,16 @@ def write_inventory(
 
     `origin` is asked when the last entry has been taken.
     """
-    tree, count = MerkleRoot(), 0
+    tree, count = Frontier(), 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=False)
     # The root stands before the lines it is made of: they wait in a file, so that memory does not grow with them.
     with tempfile.TemporaryFile(dir=destination.parent) as lines, destination.open("xb") as out:
         for entry in entries:
             line = encode_record(Record(entry, owner(entry)))
-            tree.add(line)
+            tree.append(leaf_hash(line))
             lines.write(line + b"\n")
             count += 1
-        header = Header(entries=count, root=tree.root(), subject=origin())
+        header = Header(entries=count, root=f"sha256:{tree.root().hex()}", subject=origin())
         lines.seek(0)
         with compressor.stream_writer(out, closefd=False) as writer:
             writer.write(canonical_json(header.model_dump(mode="json", exclude_none=True)) + b"\n")
@@ -161,14 +162,14 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _records(header: Header, lines: Iterable[bytes]) -> Iterator[Record]:
-    tree = MerkleRoot()
+    tree = Frontier()
     count, last = 0, b""
     for line in lines:
         record = decode_record(line)
         key = canonical_key(record.entry.path)
         if count and key <= last:
             raise InventoryInvalid(f"{shown(record.entry.path)} is out of order in the inventory")
-        tree.add(line)
+        tree.append(leaf_hash(line))
         count, last = count + 1, key
         if count > header.entries:
             break
@@ -177,7 +178,7 @@ def _records(header: Header, lines: Iterable[bytes]) -> Iterator[Record]:
         raise InventoryInvalid(
             f"the inventory announces {header.entries} entries and has {'more' if count > header.entries else count}"
         )
-    if tree.root() != header.root:
+    if f"sha256:{tree.root().hex()}" != header.root:
         raise InventoryInvalid("the inventory's lines do not give the Merkle root in its header")
 
 

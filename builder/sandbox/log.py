@@ -16,8 +16,9 @@ from typing import Self
 
 import rfc8785
 
+from builder.merkle.hashing import leaf_hash
 from builder.sandbox.keys import Key, unusable
-from builder.sandbox.merkle import MerkleTree, leaf_hash
+from builder.sandbox.merkle import MerkleTree
 
 # Index 0 is used up at the start: some verifiers cannot tell it from a missing index.
 GENESIS = rfc8785.dumps({"apiVersion": "0.0.1", "kind": "goldsmith-sandbox-genesis", "spec": {}})

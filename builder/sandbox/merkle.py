@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962, section 2.1, in memory, with every complete subtree remembered.
+"""A Merkle tree in memory, with every complete subtree remembered.
 
 Level k holds the hashes of the complete subtrees of 2^k leaves, in order. An append computes each new one once, so
 that a root or a proof at any size costs a number of hashes logarithmic in it.
@@ -6,16 +6,10 @@ that a root or a proof at any size costs a number of hashes logarithmic in it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
-
-def leaf_hash(entry: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+from builder.merkle import proofs
+from builder.merkle.hashing import node_hash
 
 
 class MerkleTree:
@@ -42,60 +36,23 @@ class MerkleTree:
             level += 1
         return index
 
+    def node(self, level: int, index: int) -> bytes:
+        return self._levels[level][index]
+
     def root(self, size: int | None = None) -> bytes:
-        """The tree head of the first `size` leaves (all of them by default)."""
-        size = len(self) if size is None else size
-        self._require(0 <= size <= len(self), f"the tree has no size {size}")
-        return self._subtree(0, size) if size else hashlib.sha256().digest()
+        """The tree head of the first `size` leaves (all of them by default). Raises IndexError."""
+        return proofs.root_at(self._held(size), self.node)
 
     def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
-        """The audit path of leaf `index` in the first `size` leaves, from the leaf upwards (section 2.1.1)."""
-        size = len(self) if size is None else size
-        self._require(0 <= index < size <= len(self), f"no leaf {index} in a tree of size {size}")
-        path: list[bytes] = []
-        start, end = 0, size
-        while end - start > 1:
-            middle = start + _split(end - start)
-            if index < middle:
-                path.append(self._subtree(middle, end))
-                end = middle
-            else:
-                path.append(self._subtree(start, middle))
-                start = middle
-        return path[::-1]
+        """As `proofs.inclusion_proof`; in all leaves by default. Raises IndexError."""
+        return proofs.inclusion_proof(index, self._held(size), self.node)
 
     def consistency_proof(self, first: int, second: int) -> list[bytes]:
-        """The proof that the first `first` leaves begin the first `second` (section 2.1.2)."""
-        self._require(0 < first <= second <= len(self), f"no proof from size {first} to size {second}")
-        path: list[bytes] = []
-        start, end = 0, second
-        # The old head itself is left out while it is a subtree of the new tree: the verifier has it.
-        known = True
-        while end != first:
-            middle = start + _split(end - start)
-            if first <= middle:
-                path.append(self._subtree(middle, end))
-                end = middle
-            else:
-                path.append(self._subtree(start, middle))
-                start, known = middle, False
-        if not known:
-            path.append(self._subtree(start, end))
-        return path[::-1]
+        """As `proofs.consistency_proof`. Raises IndexError."""
+        return proofs.consistency_proof(first, self._held(second), self.node)
 
-    def _subtree(self, start: int, end: int) -> bytes:
-        size = end - start
-        if size & (size - 1) == 0:
-            return self._levels[size.bit_length() - 1][start // size]
-        middle = start + _split(size)
-        return node_hash(self._subtree(start, middle), self._subtree(middle, end))
-
-    @staticmethod
-    def _require(held: bool, otherwise: str) -> None:
-        if not held:
-            raise IndexError(otherwise)
-
-
-def _split(size: int) -> int:
-    """The largest power of two smaller than `size`."""
-    return 1 << (size - 1).bit_length() - 1
+    def _held(self, size: int | None) -> int:
+        size = len(self) if size is None else size
+        if not 0 <= size <= len(self):
+            raise IndexError(f"the tree has no size {size}")
+        return size

@@ -22,7 +22,6 @@ from builder.image.inventory import (
     open_inventory,
     write_inventory,
 )
-from builder.image.merkle import MerkleRoot
 from builder.image.ownership import Ownership
 
 SHA = "0" * 64
@@ -170,23 +169,6 @@ def test_a_change_of_any_entry_changes_the_root(tmp_path: Path, entries: dict[by
     for at in range(len(listed)):
         path.unlink()
         assert write_inventory([*listed[:at], *listed[at + 1 :]], path).root != first.root
-
-
-def test_the_root_is_that_of_rfc_6962() -> None:
-    """Leaves and roots of Certificate Transparency's own test vectors."""
-    leaves = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
-    roots = {
-        0: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        1: "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-        3: "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-        5: "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
-        8: "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-    }
-    for count, root in roots.items():
-        tree = MerkleRoot()
-        for leaf in leaves[:count]:
-            tree.add(bytes.fromhex(leaf))
-        assert tree.root() == f"sha256:{root}"
 
 
 def test_paths_are_owned_by_the_package_that_installed_them(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import rfc8785
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from builder.merkle.hashing import leaf_hash
 from builder.sandbox.keys import Key, SandboxStateInvalid
 from builder.sandbox.log import GENESIS, DuplicateEntry, Log
-from builder.sandbox.merkle import MerkleTree, leaf_hash
+from builder.sandbox.merkle import MerkleTree
 
 ORIGIN = "127.0.0.1"
 
