@@ -204,7 +204,7 @@ def _print_lines(outcomes: list[Outcome]) -> None:
     for one in outcomes:
         if one.tried is None:
             complain(f"{one.subject} was not judged: {one.why}", "yellow")
-            rows.append((styled("unknown", "yellow"), "", one.subject, "", ""))
+            rows.append((styled("unknown", "yellow"), "", one.subject, "", "", ""))
             continue
         verdict = one.tried.verdict
         failing = [rule.rule for rule in verdict.failed]
@@ -216,9 +216,10 @@ def _print_lines(outcomes: list[Outcome]) -> None:
                 one.subject,
                 ", ".join(newly),
                 ", ".join(rule for rule in failing if rule not in newly),
+                ", ".join((fault.field or "").removeprefix("spec.policy.") for fault in one.tried.looser),
             )
         )
     if rows:
-        print_table(("VERDICT", "RECIPE", "SUBJECT", "NEWLY FAILS", "FAILS TOO"), rows)
+        print_table(("VERDICT", "RECIPE", "SUBJECT", "NEWLY FAILS", "FAILS TOO", "RECIPE LOOSER IN"), rows)
     passed = sum(one.tried is not None and one.tried.verdict.passed for one in outcomes)
     say(f"{passed} of {len(outcomes)} would pass")

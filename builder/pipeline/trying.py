@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from builder.errors import Fault, GoldsmithError, Rejected
+from builder.errors import Broken, Fault, GoldsmithError, Rejected
 from builder.pipeline.evidence import ScanEvidence
 from builder.pipeline.excepting import active_exceptions
 from builder.pipeline.rebuilding import image_unknown
@@ -30,6 +31,8 @@ from builder.verdicts.dry_run import DryRun, ExceptionBasis, RecipePolicy, Subje
 MOST_CUSTOM_RULES = 20
 MOST_VALUES = 5000
 SECONDS = 10.0
+
+log = logging.getLogger("goldsmith")
 
 
 class FactsUnavailable(Rejected):
@@ -146,6 +149,8 @@ def _exceptions(services: Services, facts: Facts) -> tuple[ExceptionBasis, tuple
     try:
         believed = active_exceptions(services, {one.id for one in facts.findings.vulnerabilities})
     except GoldsmithError as error:
-        return ExceptionBasis(counted=False, as_of=facts.gathered_at, left_aside=(str(error),)), ()
+        log.warning("no exception counts in a dry run: %s", error)
+        why = error.title if isinstance(error, Broken) else error.detail
+        return ExceptionBasis(counted=False, as_of=facts.gathered_at, left_aside=(why,)), ()
     basis = ExceptionBasis(counted=True, as_of=facts.gathered_at, left_aside=believed.disbelieved)
     return basis, believed.exceptions

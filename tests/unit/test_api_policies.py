@@ -224,7 +224,7 @@ class TestDryRun:
         monkeypatch.setattr(trying, "active_exceptions", away)
         basis = tried(client, build=scanned(store, facts())).exceptions
         assert not basis.counted
-        assert basis.left_aside == ("trust.json is not a usable client trust configuration",)
+        assert basis.left_aside == ("The Sigstore trust configuration cannot be used",)
 
 
 class TestRefusals:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from builder.cli.main import main
+from builder.policy.effective import refuse_looser
 from builder.policy.in_force import document_of, policy_in_force
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.policy.policy import Policy
 from builder.policy.reading import read_policy
 from builder.policy.rules import RULES
+from builder.recipes.catalogue import read_recipe_file
 from tests.unit.cli_server import Api, running_api
 from tests.unit.evidence import digest
 from tests.unit.judged import facts
@@ -275,6 +277,14 @@ def test_a_policy_that_ships_is_valid_and_an_ordinary_image_meets_it(file: Path,
     assert main(["policy", "test", "--policy", str(file), "facts.json"]) == 0
     (place / "facts.json").write_bytes(hopeless().to_bytes())
     assert main(["policy", "test", "--policy", str(file), "facts.json"]) == 2
+
+
+def test_the_recipes_that_ship_ask_for_nothing_that_the_strict_policy_refuses() -> None:
+    recipes = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+    assert len(recipes) >= 3
+    for path in recipes:
+        recipe = read_recipe_file(path)
+        refuse_looser(read_policy(SHIPPED[0].read_text()), recipe.metadata.name, recipe.spec.policy)
 
 
 def test_policies_ship() -> None:
