@@ -45,7 +45,7 @@ SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 FILES = {
     "etc/passwd": b"root:x:0:0::/root:/bin/bash\napp:x:10001:10001::/srv:/usr/sbin/nologin\n",
     "etc/shadow": b"root:*:1::::::\napp:$y$hash:1::::::\n",
-    "root/.bash_history": b"mysql -p" + SECRET.encode(),
+    "srv/.bash_history": b"mysql -p" + SECRET.encode(),
     "usr/bin/sh": b"\x7fELF",
 }
 
@@ -127,7 +127,7 @@ class TestGathering:
         assert found.accounts is not None
         assert [(one.name, one.password) for one in found.accounts] == [("root", "locked"), ("app", "set")]
         assert found.files is not None
-        assert [one.path for one in found.files.histories.found] == ["/root/.bash_history"]
+        assert [one.path for one in found.files.histories.found] == ["/srv/.bash_history"]
         assert [one.path for one in found.files.shells.found] == ["/usr/bin/sh"]
         assert found.files.unpacked_bytes == sum(map(len, FILES.values()))
         assert found.base is not None
