@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.errors import Broken
+from builder.private import open_to_others, write_private
 
 
 class SandboxStateInvalid(Broken):
@@ -34,12 +33,12 @@ class Key:
     def load(cls, path: Path) -> Self:
         """A key that `save` wrote. Raises SandboxStateInvalid, also when others can read the file."""
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            mode = open_to_others(path)
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except (OSError, ValueError, TypeError) as error:
             raise unusable(path, "cannot be read as a private key") from error
-        if mode & 0o077:
-            raise unusable(path, f"can be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
+        if mode:
+            raise unusable(path, f"can be read by others (mode {mode})", hint=f"chmod 600 {path}")
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise unusable(path, "is not a P-256 key")
         return cls(key)
@@ -71,15 +70,6 @@ class Key:
 
     def _public(self, encoding: serialization.Encoding) -> bytes:
         return self.private.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a new file that nobody but its owner can ever have read, whatever the umask."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def unusable(path: Path, why: str, hint: str = "start the sandbox with a new, empty directory") -> SandboxStateInvalid:

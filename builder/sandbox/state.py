@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 from cryptography import x509
 
 from builder.errors import Unavailable
+from builder.private import write_private
 from builder.sandbox.certificates import Authority, create_authority
-from builder.sandbox.keys import Key, unusable, write_private
+from builder.sandbox.keys import Key, unusable
 from builder.sandbox.log import Log
 from builder.sandbox.oidc import CLIENT_ID, REBUILDER_ID, Issuer
 from builder.sandbox.trust import client_trust_config, document, trusted_root
