@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,6 +14,8 @@ from builder.policy.strictness import Parameters
 from builder.policy.verdict import Offender, RuleResult
 
 PAGES = "policy/rules"
+# What somebody dates later than now by more than this is dated wrongly, and would never get old.
+CLOCKS_DIFFER = timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """An old base has old faults. Its age is counted from the newest content in it, not from the day it was built: an
-old lock gives an old base, however often it is built.
+old lock gives an old base, however often it is built. Of an image that is not Goldsmith's it is what the image says of
+itself; one that is still to come is none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from builder.policy.facts import Facts
-from builder.policy.rule import Judgement, Rule, unknown
+from builder.policy.rule import CLOCKS_DIFFER, Judgement, Rule, unknown
 from builder.policy.strictness import LOWEST, Parameters
 
 
@@ -24,6 +25,8 @@ def judge(facts: Facts, parameters: BaseAge) -> Judgement:
     if facts.base is None or facts.base.created is None:
         return unknown("the base's age", "start from an image that says when it was created")
     age = facts.gathered_at - facts.base.created
+    if age < -CLOCKS_DIFFER:
+        return unknown("the base's age", "start from an image whose time of creation is not still to come")
     return Judgement(
         age <= timedelta(days=parameters.maximum_days),
         f"The newest content of the base is of {facts.base.created:%Y-%m-%d}, {age.days} days old; the policy allows "

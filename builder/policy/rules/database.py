@@ -1,6 +1,6 @@
 """A scan is as good as its database is fresh. The installation refuses a database older than its limit
 (`GOLDSMITH_TRIVY_DATABASE_HOURS`); a policy can ask for a fresher one, or let an old one pass with a warning where
-an installation has no other.
+an installation has no other. One whose date is still to come would never get old, and counts as too old.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from builder.policy.facts import Facts
-from builder.policy.rule import Judgement, Rule
+from builder.policy.rule import CLOCKS_DIFFER, Judgement, Rule
 from builder.policy.strictness import LOWEST, Parameters, ranked
 
 
@@ -31,9 +31,13 @@ def judge(facts: Facts, parameters: Database) -> Judgement:
     age, limit = facts.gathered_at - database.updated_at, parameters.maximum_age_hours
     told = f"The vulnerability database is of {database.updated_at:%Y-%m-%d %H:%M} UTC"
     too_old = limit is not None and age > timedelta(hours=limit)
-    if not too_old and not database.stale:
+    to_come = age < -CLOCKS_DIFFER
+    if not (too_old or to_come or database.stale):
         return Judgement(True, f"{told}.")
-    why = f"older than the {limit} hours that the policy allows" if too_old else "older than this installation allows"
+    if to_come:
+        why = "which is still to come, so that nobody knows how old it is"
+    else:
+        why = f"older than {f'the {limit} hours that the policy' if too_old else 'this installation'} allows"
     if parameters.when_stale == "warn":
         return Judgement(True, f"WARNING: {told}, {why}; the policy lets that pass.")
     return Judgement(False, f"{told}, {why}.")
