@@ -38,7 +38,10 @@ def show(
     policy: PolicyOption = None,
     json: Json = False,
 ) -> None:
-    """Show the policy in force: each rule, its parameters, and who demands them."""
+    """Show the rules in force, and who demands what.
+
+    Each rule with its parameters; of each parameter, whose demand its value is.
+    """
     from builder.cli.output import print_json
     from builder.policy.in_force import policy_in_force
     from builder.policy.organisation import OrganisationPolicy
@@ -134,7 +137,10 @@ def facts(
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.")] = None,
 ) -> None:
-    """Fetch the facts that the gate judged, for trying policies on without the service."""
+    """Fetch the facts that the gate judged.
+
+    Policies can be tried on them without the service.
+    """
     from builder.cli.output import ascii_json
     from builder.cli.verdict import build_of
     from builder.cli.writing import write
