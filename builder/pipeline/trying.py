@@ -69,6 +69,7 @@ def try_policy(services: Services, trial: Trial) -> DryRun:
     subject, own = _stored(services, trial)
     policy, source = own, RecipePolicy.BUILD
     if trial.recipe_policy is not None:
+        _refuse_more("recipePolicy", "values", _values(trial.recipe_policy), MOST_VALUES)
         policy = recipe_policy_from_data(trial.recipe_policy, field="recipePolicy")
         source = RecipePolicy.REQUEST
     organisation = services.policy if trial.policy is None else _given(trial.policy, until)
@@ -131,12 +132,15 @@ def _given(policy: str | dict[str, Any], until: float) -> OrganisationPolicy:
 def _refuse_large(organisation: OrganisationPolicy) -> None:
     spec = organisation.spec
     rules = len(spec.custom) + sum(len(one.custom) for one in spec.overrides)
-    values = _values(organisation.model_dump(exclude_unset=True))
-    for what, number, most in (("custom rules", rules, MOST_CUSTOM_RULES), ("values", values, MOST_VALUES)):
-        if number > most:
-            fault = Fault(field="policy", message=f"it has {number} {what}; a dry run takes {most} at the most")
-            hint = "try it in parts, or with `goldsmith policy test` on a facts file"
-            raise DryRunTooLarge(str(fault), errors=[fault], hint=hint)
+    _refuse_more("policy", "custom rules", rules, MOST_CUSTOM_RULES)
+    _refuse_more("policy", "values", _values(organisation.model_dump(exclude_unset=True)), MOST_VALUES)
+
+
+def _refuse_more(field: str, what: str, number: int, most: int) -> None:
+    if number > most:
+        fault = Fault(field=field, message=f"it has {number} {what}; a dry run takes {most} at the most")
+        hint = "try it in parts, or with `goldsmith policy test` on a facts file"
+        raise DryRunTooLarge(str(fault), errors=[fault], hint=hint)
 
 
 def _values(data: Any) -> int:

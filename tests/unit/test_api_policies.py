@@ -240,7 +240,7 @@ class TestRefusals:
     def test_a_policy_at_fault_is_a_problem_with_the_place_and_the_way_out(
         self, client: TestClient, store: Database, policy: str, line: int, field: str | None, hint: str | None
     ) -> None:
-        asked = {"build": scanned(store, facts()), "policy": policy}
+        asked: dict[str, Any] = {"build": scanned(store, facts()), "policy": policy}
         told = problem(client.post("/v1/policies/evaluate", json=asked), 422, "policy-invalid")
         (fault,) = told.errors
         assert (fault.line, fault.field, fault.hint) == (line, field, hint)
@@ -295,7 +295,10 @@ class TestLimits:
 
     def test_more_patterns_than_a_dry_run_takes(self, client: TestClient, store: Database) -> None:
         policy = HEAD + f"spec: {{rules: {{packages: {{deny: {json.dumps([f'a{i}*' for i in range(6000)])}}}}}}}"
-        asked = {"build": scanned(store, facts()), "policy": policy}
+        asked: dict[str, Any] = {"build": scanned(store, facts()), "policy": policy}
+        problem(client.post("/v1/policies/evaluate", json=asked), 422, "dry-run-too-large")
+        many = {"rules": {"packages": {"deny": [f"a{i}*" for i in range(6000)]}}}
+        asked = {"build": scanned(store, facts()), "recipePolicy": many}
         problem(client.post("/v1/policies/evaluate", json=asked), 422, "dry-run-too-large")
 
     def test_custom_rules_that_do_not_end_are_ended_together(
