@@ -43,7 +43,8 @@ def judged(result: ScanResult, expected: int = 1) -> Verdict:
     return evaluate(
         effective(DEFAULT, "app", Policy(maximum_severity="critical", ignore_unfixed=True, allow_secrets=True)),
         facts(
-            gathered_at=result.started_at, reference=result.reference, database=result.database, operating_system=result.operating_system,
+            gathered_at=result.started_at, reference=result.reference, database=result.database,
+            operating_system=result.operating_system,
             covered=result.covered, findings=result.findings, packages=result.packages,
             packages_seen=result.package_count, packages_expected=expected,
         ),

@@ -65,7 +65,8 @@ def judged(policy: Policy, result: ScanResult) -> Verdict:
     return evaluate(
         effective(DEFAULT, "app", policy),
         facts(
-            reference=result.reference, database=result.database, operating_system=result.operating_system,
+            gathered_at=result.started_at, reference=result.reference, database=result.database,
+            operating_system=result.operating_system,
             covered=result.covered, findings=result.findings, packages=result.packages,
             packages_seen=result.package_count, packages_expected=1,
         ),
