@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from builder.api.access import Caller, Store
+from builder.api.conditional import IMMUTABLE, MAY_CHANGE, answered
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.errors import Rejected
@@ -88,6 +89,7 @@ def list_attestations(digest: Digest, _: Caller, database: Store) -> Attestation
     responses=documented(401, 404, 422, 503),
 )
 def get_attestation(
+    request: Request,
     digest: Digest,
     attestation: Annotated[
         str,
@@ -107,7 +109,8 @@ def get_attestation(
         for one in found:
             if attestation in (KINDS[Kind(one.kind)], one.blob_digest):
                 content = attachments.content(session, one)
-                return Response(content, media_type=one.media_type, headers={"ETag": f'"{one.blob_digest}"'})
+                cache = IMMUTABLE if attestation == one.blob_digest else MAY_CHANGE
+                return answered(request, content, one.media_type, digest=one.blob_digest, cache=cache)
     there = ", ".join(sorted({KINDS[Kind(one.kind)] for one in found}))
     raise AttestationMissing(f"{digest} has no attestation {attestation}", hint=f"there are: {there}")
 

@@ -26,6 +26,7 @@ from builder.cli import (
     provenance,
     rebuilds,
     recipes,
+    releases,
     verdict,
 )
 from builder.cli.invocation import DEFAULT_URL, Invocation
@@ -88,6 +89,7 @@ differing.add_to(app)
 inventories.add_to(app)
 verdict.add_to(app)
 findings.add_to(app)
+releases.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

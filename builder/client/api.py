@@ -34,6 +34,8 @@ from builder.client.models import (
     LogLine,
     LogPage,
     RecipePage,
+    Released,
+    ReleasedPage,
     Round,
     TrustOffer,
 )
@@ -303,6 +305,22 @@ class Client:
                 break
             query["before"] = str(page.findings[-1].id)
         return found
+
+    def releases(self, wanted: dict[str, str], *, limit: int = 100) -> list[Released]:
+        """Releases that were asked for, newest first; pages are joined up to `limit`."""
+        found: list[Released] = []
+        path = str(httpx.URL("/v1/provenance", params={**wanted, "limit": str(min(limit, 500))}))
+        while len(found) < limit:
+            page = self._json(ReleasedPage, "GET", path)
+            found += page.releases
+            if page.next is None:
+                break
+            path = page.next
+        return found[:limit]
+
+    def exported_releases(self, wanted: dict[str, str], form: str) -> bytes:
+        """All releases that were asked for, as `jsonl` or `csv`."""
+        return self._content(str(httpx.URL("/v1/provenance", params={**wanted, "format": form})))
 
     def submit_rescan(self) -> Round:
         return self._json(Round, "POST", "/v1/rescans")

@@ -66,6 +66,26 @@ class AttestationList(Answer):
     attestations: tuple[AttestationEntry, ...]
 
 
+class Released(Answer):
+    """A release; `record` is its number in the ledger."""
+
+    record: int
+    record_digest: str
+    digest: str
+    reference: str
+    recipe: str
+    recipe_digest: str
+    requester: str
+    released_at: datetime
+    tags: tuple[str, ...]
+    build: str
+
+
+class ReleasedPage(Answer):
+    releases: tuple[Released, ...]
+    next: str | None = None
+
+
 class Matched(Answer):
     manifest: bool
     config: bool

@@ -25,6 +25,7 @@ from builder.pipeline.attestations import (
     vulnerability_scan,
 )
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
+from builder.pipeline.indexing import index_release
 from builder.pipeline.materials import copy_materials
 from builder.pipeline.provenance import provenance
 from builder.pipeline.services import Services
@@ -207,8 +208,11 @@ class ReleaseStage:
                     tags=list(evidence.tags),
                     released_at=time.time(),
                     build_key=build.evidence["build"]["build_key"],
+                    requester=build.requester,
                 )
             )
+            session.flush()
+            index_release(session, session.get_one(Release, build.id), build.evidence["scan"])
             build.evidence = {**build.evidence, "release": kept(evidence)}
         return number
 

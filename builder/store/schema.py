@@ -135,7 +135,7 @@ class Attachment(Base):
 
 class Release(Base):
     """A released image. One digest can be released more than once; the newest release speaks for it. `build_key` is a
-    digest over all that decided the image: a request with the same key needs no build."""
+    digest over all that decided the image: a request with the same key needs no build. `requester` asked for it."""
 
     __tablename__ = "releases"
 
@@ -148,8 +148,51 @@ class Release(Base):
     tags: Mapped[list[str]] = mapped_column(JSON)
     released_at: Mapped[float] = mapped_column(Float)
     build_key: Mapped[str | None] = mapped_column(String(71), index=True)
+    requester: Mapped[str] = mapped_column(String(100), server_default="")
 
-    __table_args__ = (Index("ix_releases_recipe", "recipe_name", "released_at"),)
+    # Each in the order in which auditors turn the pages.
+    __table_args__ = (
+        Index("ix_releases_recipe", "recipe_name", "released_at", "build_id"),
+        Index("ix_releases_requester", "requester", "released_at", "build_id"),
+        Index("ix_releases_released_at", "released_at", "build_id"),
+    )
+
+
+class Component(Base):
+    """A package, as bills of materials name it. `upstream` is its version without a distribution's epoch and revision;
+    `source` is the source package's name, or its own."""
+
+    __tablename__ = "components"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(255))
+    version: Mapped[str] = mapped_column(String(255))
+    upstream: Mapped[str] = mapped_column(String(255))
+    source: Mapped[str] = mapped_column(String(255))
+    purl: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (
+        UniqueConstraint("name", "version", "source", "purl"),
+        Index("ix_components_source", "source"),
+    )
+
+
+class ImageComponent(Base):
+    """Which images have a package."""
+
+    __tablename__ = "image_components"
+
+    component_id: Mapped[int] = mapped_column(ForeignKey("components.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("known_images.id"), primary_key=True)
+
+
+class KnownImage(Base):
+    """A released image whose packages are indexed: a short number for a long digest."""
+
+    __tablename__ = "known_images"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(71), unique=True)
 
 
 class KnownPackage(Base):
@@ -262,6 +305,7 @@ class Finding(Base):
     __table_args__ = (
         UniqueConstraint("image_digest", "vulnerability", "package", "installed"),
         Index("ix_findings_recipe", "recipe_name"),
+        Index("ix_findings_vulnerability", "vulnerability"),
         Index("ix_findings_new", "since_release", "above_policy"),
     )
 
