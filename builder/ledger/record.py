@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
+from builder.ledger.stored import append_leaf
+from builder.store import errands
+from builder.store.errands import ErrandKind
 from builder.store.schema import Record
 
 FORMAT = "goldsmith-record/v1"
@@ -61,7 +64,11 @@ class ReleaseRecord(LedgerRecord):
 
 
 def append(session: Session, record: LedgerRecord) -> int:
-    """Append a record and answer its number. A build is recorded once: a second time breaks a unique constraint."""
+    """Append a record and answer its number. A build is recorded once: a second time breaks a unique constraint.
+
+    It enters the Merkle tree in the same transaction, and a checkpoint over it will be signed. Other appenders wait for
+    this transaction to end, so append last.
+    """
     body = record.canonical()
     row = Record(
         build_id=record.build_id,
@@ -72,4 +79,6 @@ def append(session: Session, record: LedgerRecord) -> int:
     )
     session.add(row)
     session.flush()
+    append_leaf(session, row, record.format)
+    errands.add_once(session, ErrandKind.CHECKPOINT, errands.LEDGER)
     return row.number

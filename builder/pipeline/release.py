@@ -196,7 +196,6 @@ class ReleaseStage:
                 release=kept(evidence),
                 bundles=evidence.attestations,
             )
-            number = append(session, record)
             session.add(
                 Release(
                     build_id=build.id,
@@ -214,7 +213,7 @@ class ReleaseStage:
             session.flush()
             index_release(session, session.get_one(Release, build.id), build.evidence["scan"])
             build.evidence = {**build.evidence, "release": kept(evidence)}
-        return number
+            return append(session, record)
 
     def _recorded(self, task: Task) -> ReleaseEvidence | None:
         """What a worker that was lost after recording has left: the release goes on from there, not anew."""

@@ -17,6 +17,8 @@ from builder.store.schema import Errand
 
 # The subject of the one errand that scans everything again.
 ALL_RELEASES = "releases"
+# The subject of the one errand that signs the ledger as it is.
+LEDGER = "ledger"
 
 _LOST_MESSAGE_SECONDS = 60.0
 _FIRST_DELAY = 10.0
@@ -27,10 +29,11 @@ class ErrandKind(StrEnum):
     SIGN = "sign"  # a document of exceptions, by the release worker: it has the identity
     RESCAN = "rescan"  # every released image, by the scan worker
     NOTIFY = "notify"  # a notice to a webhook, by the scan worker
+    CHECKPOINT = "checkpoint"  # the ledger's newest state, by the release worker: it has the key
 
     @property
     def queue(self) -> str:
-        return "release" if self is ErrandKind.SIGN else "scan"
+        return "release" if self in (ErrandKind.SIGN, ErrandKind.CHECKPOINT) else "scan"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -215,9 +227,73 @@ class Record(Base):
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"), unique=True)
     image_digest: Mapped[str] = mapped_column(String(71), index=True)
-    digest: Mapped[str] = mapped_column(String(71))
+    digest: Mapped[str] = mapped_column(String(71), index=True)
     body: Mapped[bytes] = mapped_column(LargeBinary)
     recorded_at: Mapped[float] = mapped_column(Float)
+
+
+class LedgerLeaf(Base):
+    """A record's place in the Merkle tree: places count from 0 without gaps. `hash` is the leaf hash of its entry,
+    which is made anew from the record whenever it is wanted; `format` is the record's."""
+
+    __tablename__ = "ledger_leaves"
+
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    record_number: Mapped[int] = mapped_column(ForeignKey("records.number"), unique=True)
+    format: Mapped[str] = mapped_column(String(60))
+    hash: Mapped[bytes] = mapped_column(LargeBinary, index=True)
+
+
+class LedgerTile(Base):
+    """A complete tile: 256 hashes, which never change again, and the root over them, which is a hash one level up."""
+
+    __tablename__ = "ledger_tiles"
+
+    level: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    hashes: Mapped[bytes] = mapped_column(LargeBinary)
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LedgerHead(Base):
+    """The one row that whoever appends holds: so many leaves, and the hashes of the complete subtrees they make."""
+
+    __tablename__ = "ledger_head"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(Integer)
+    frontier: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LedgerCheckpoint(Base):
+    """A checkpoint that was signed, as its note. It is in the registry, too, once `published_at` is there."""
+
+    __tablename__ = "ledger_checkpoints"
+
+    size: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+    signed_at: Mapped[float] = mapped_column(Float)
+    published_at: Mapped[float | None] = mapped_column(Float)
+
+
+class LedgerKey(Base):
+    """A verifier key that checkpoints of this ledger were signed with, since when."""
+
+    __tablename__ = "ledger_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    since: Mapped[float] = mapped_column(Float)
+
+
+class LedgerCosignature(Base):
+    """A witness's signature of a checkpoint, as its line of the note: of each witness the newest one."""
+
+    __tablename__ = "ledger_cosignatures"
+
+    size: Mapped[int] = mapped_column(ForeignKey("ledger_checkpoints.size"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+    cosigned_at: Mapped[int] = mapped_column(BigInteger)
 
 
 class Errand(Base):

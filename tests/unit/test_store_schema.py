@@ -19,6 +19,7 @@ from sqlalchemy import Connection, create_engine, inspect, make_url, text
 
 from builder.api.views import build_view
 from builder.errors import SettingsInvalid
+from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
@@ -29,6 +30,7 @@ from builder.store.keys import create_key, owner_of
 from builder.store.schema import Base
 from builder.store.states import BUILD, RESOLVE, Purpose
 from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
+from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
 TABLES = set(Base.metadata.tables)
@@ -141,6 +143,25 @@ def test_builds_from_before_there_were_materials_are_still_shown_with_their_lock
     assert {name: build.evidence[name] for name in ("scan", "release")} == {
         name: old[name] for name in ("scan", "release")
     }
+
+
+@pytest.mark.parametrize("count", [0, 1, 256, 700])
+def test_records_from_before_the_tree_stand_in_it_as_if_they_had_been_appended(empty_url: str, count: int) -> None:
+    database = Database(empty_url)
+    database.migrate()
+    append_records(database, count)
+    appended = tree_rows(database)
+    with connected(empty_url) as connection:
+        command.downgrade(config(connection), "0004")
+        assert set(inspect(connection).get_table_names()) == {
+            name for name in TABLES if not name.startswith("ledger_")
+        } | {"alembic_version"}
+    database.migrate()
+    assert tree_rows(database) == appended
+    append_records(database, 2, start=count)
+    with database.read() as session:
+        assert stored.head(session).size == count + 2
+    database.close()
 
 
 def test_migrating_twice_changes_nothing_and_keeps_what_is_there(url: str) -> None:

@@ -181,11 +181,12 @@ class TestErrands:
                 errands.add(session, kind, "x")
             session.flush()
             numbers = {one.kind: one.id for one in errands.due(session)}
-        assert hand_out_errands(services, broker) == 3
+        assert hand_out_errands(services, broker) == 4
         assert hand_out_errands(services, broker) == 0
         assert sorted(received(broker)) == sorted(
             [
                 ("release", "goldsmith.sign", [numbers["sign"]]),
+                ("release", "goldsmith.checkpoint", [numbers["checkpoint"]]),
                 ("scan", "goldsmith.rescan", [numbers["rescan"]]),
                 ("scan", "goldsmith.notify", [numbers["notify"]]),
             ]
