@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from builder import __version__
 from builder.client.answers import read_answer, require_type
-from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable, KeyInvalid, UrlInvalid
+from builder.client.connecting import checked_key, checked_url
+from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
     AttestationList,
@@ -65,10 +66,10 @@ class Client:
     """
 
     def __init__(self, url: str, key: str | None = None, *, patience: float = 30.0) -> None:
-        self.url = _checked(url)
+        self.url = checked_url(url)
         headers = {"User-Agent": f"goldsmith/{__version__}"}
         if key:
-            headers["Authorization"] = f"Bearer {_checked_key(key)}"
+            headers["Authorization"] = f"Bearer {checked_key(key)}"
         self._patience = patience
         self._http = httpx.Client(
             base_url=self.url,
@@ -332,6 +333,10 @@ class Client:
     def trust(self) -> TrustOffer:
         return self._json(TrustOffer, "GET", "/v1/trust")
 
+    def ledger(self, path: str) -> bytes:
+        """What the ledger serves, such as `checkpoint` or `tile/0/000`. It has not been verified."""
+        return self._content(f"/v1/ledger/{path}")
+
     def _json(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
         with self._exchange(method, path, **request) as response:
             require_type(response, "application/json")
@@ -378,25 +383,6 @@ class Client:
                 "`goldsmith admin create-key NAME --save` makes one",
             )
         return ApiProblem(told)
-
-
-def _checked(url: str) -> str:
-    hint = "write it as http://HOST:PORT or https://HOST"
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise UrlInvalid(f"{url[:100]!r} is not a URL", hint=hint) from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UrlInvalid(f"{url[:100]!r} is not the URL of an API", hint=hint)
-    if parsed.userinfo:
-        raise UrlInvalid("the URL of the API holds a user name or a password", hint="give the key with --key")
-    return str(parsed).rstrip("/")
-
-
-def _checked_key(key: str) -> str:
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise KeyInvalid("the API key holds characters that no key has", hint="copy it anew, without a line end")
-    return key
 
 
 def _part(text: str) -> str:
