@@ -22,8 +22,10 @@ from builder.image.layerreader import LayerInvalid, open_layer
 from builder.pipeline.assembling import assemble
 from builder.pipeline.composing import Composed
 from builder.pipeline.evidence import Attestation, RebuildEvidence, kept
+from builder.pipeline.journal import StepScope
 from builder.pipeline.kept import KeptSource
 from builder.pipeline.materials import Materials, read_materials
+from builder.pipeline.patience import patiently
 from builder.pipeline.preparing import prepare
 from builder.pipeline.reproduction import alike_but_for_compression, compared, outcome, statement, told
 from builder.pipeline.restoring import restored_base
@@ -89,7 +91,7 @@ class RebuildStage:
                     self._keep(task, evidence)
                     raise _not_reproduced(evidence)
         with task.journal.step("attest") as step:
-            attestation = self._attest(task, found.descriptor(), repository, record, evidence, materials, started)
+            attestation = self._attest(task, step, found.descriptor(), repository, record, evidence, materials, started)
             mark = " (SANDBOX, not a real Sigstore)" if attestation.sandbox else ""
             step.summary = f"as {attestation.identity}, log index {attestation.log_index}{mark}"
         return {"rebuild": kept(evidence.model_copy(update={"attestation": attestation}))}
@@ -175,6 +177,7 @@ class RebuildStage:
     def _attest(
         self,
         task: Task,
+        step: StepScope,
         image: Descriptor,
         repository: Repository,
         record: SignedRecord,
@@ -183,17 +186,16 @@ class RebuildStage:
         started: datetime,
     ) -> Attestation:
         services, settings = self._services, self._services.settings
-        signed = services.new_signer().sign(
-            statement(
-                evidence,
-                record,
-                str(repository),
-                builder_id=settings.builder_id,
-                engine=services.engine.identity(),
-                architecture=materials.lock.base.architecture,
-                started=started,
-            )
+        says = statement(
+            evidence,
+            record,
+            str(repository),
+            builder_id=settings.builder_id,
+            engine=services.engine.identity(),
+            architecture=materials.lock.base.architecture,
+            started=started,
         )
+        signed = patiently(lambda: services.new_signer().sign(says), check=task.watch.check, told=step.log)
         expected = (settings.rebuilder_identity, settings.rebuilder_issuer)
         if (signed.identity, signed.issuer) != expected:
             raise SettingsInvalid(
@@ -203,9 +205,7 @@ class RebuildStage:
         task.watch.check()
         return self._attach(task, repository, image, signed)
 
-    def _attach(
-        self, task: Task, repository: Repository, image: Descriptor, signed: SignedBundle
-    ) -> Attestation:
+    def _attach(self, task: Task, repository: Repository, image: Descriptor, signed: SignedBundle) -> Attestation:
         registry = self._services.registry
         registry.blobs.push_bytes(repository, b"{}", EMPTY)
         blob = registry.blobs.push_bytes(repository, signed.bundle, BUNDLE)

@@ -10,37 +10,25 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from builder.errors import Broken, GoldsmithError
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
-from builder.pipeline.attestations import (
-    bill_of_materials,
-    recipe_tests,
-    references,
-    signed_by_us,
-    verification_summary,
-    vulnerability_scan,
-)
 from builder.pipeline.evidence import BuildEvidence, ReleaseEvidence, kept
 from builder.pipeline.indexing import index_release
 from builder.pipeline.materials import copy_materials
-from builder.pipeline.provenance import provenance
 from builder.pipeline.services import Services
+from builder.pipeline.signing import beside_image, sign_release
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import spool_of, take_back
 from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
 from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
-from builder.signing.statement import Statement, Subject
 from builder.store import attachments, builds, journal, releases
 from builder.store.attachments import Kind
 from builder.store.schema import Release
 
-_BESIDE_IMAGE = (Kind.INVENTORY, Kind.CYCLONEDX, Kind.SPDX, Kind.SCAN)
 _UPLOADS = 4
 
 
@@ -74,7 +62,7 @@ class ReleaseStage:
             found = services.registry.manifests.get(source.at(image.digest))
             if len(found.data) != image.size:
                 raise DigestMismatch(f"{source}@{image.digest} is not what was staged")
-            bundles = self._sign(task, image, target)
+            bundles = sign_release(services, task, step, image, target)
             signed = bundles[Kind.PROVENANCE]
             mark = " (SANDBOX, not a real Sigstore)" if signed.sandbox else ""
             step.summary = f"{', '.join(bundles)} as {signed.identity}, log index {signed.log_index}{mark}"
@@ -102,41 +90,16 @@ class ReleaseStage:
             step.summary = f"record {number}"
         return evidence
 
-    def _sign(self, task: Task, image: Descriptor, target: Repository) -> dict[Kind, SignedBundle]:
-        """What is known of the image, each its own statement about it, all by one certificate."""
-        services, build, builder_id = self._services, task.build, self._services.settings.builder_id
-        subject = Subject.of(str(target), image.digest)
-        log = self._keep_log(task)
-        beside = {kind: (media_type, digest_of(content)) for kind, (media_type, content) in self._beside(task).items()}
-        with services.database.read() as session:
-            done = [step for step in journal.steps_of(session, build.id) if step.finished_at is not None]
-            cyclonedx = self._attached(session, task, Kind.CYCLONEDX)[1]
-        statements = {
-            Kind.PROVENANCE: provenance(build, done, builder_id, log).statement(subject),
-            Kind.SIGNATURE: Statement.signature(subject.name, image.digest),
-            Kind.TESTS: recipe_tests(build).statement(subject),
-            Kind.SCAN_ATTESTATION: vulnerability_scan(build, done).statement(subject),
-            Kind.VERDICT: verification_summary(build, done, builder_id, target.at(image.digest)).statement(subject),
-            Kind.SBOM_ATTESTATION: bill_of_materials(cyclonedx, subject),
-            Kind.REFERENCES: references(build, beside, builder_id, services.registry.url(target)).statement(subject),
-        }
-        stated = {kind: statement for kind, statement in statements.items() if statement is not None}
-        return dict(zip(stated, signed_by_us(services, list(stated.values())), strict=True))
-
-    def _keep_log(self, task: Task) -> str:
-        """The log up to here, kept for good; its digest."""
-        with self._services.database.write() as session:
-            build = builds.held_build(session, task.claim)
-            content = journal.whole_log(session, build.id)
-            return attachments.attach(session, build.id, Kind.LOG, journal.LOG_TYPE, content)
-
     def _attach(
         self, task: Task, image: Descriptor, target: Repository, bundles: Mapping[Kind, SignedBundle]
     ) -> dict[str, str]:
         """Attach the bundles and what stands beside the image. Answers the referrers' digests by kind."""
         registry = self._services.registry
         registry.blobs.push_bytes(target, b"{}", EMPTY)  # the config of every artifact
-        content = {**{kind: (BUNDLE, one.bundle) for kind, one in bundles.items()}, **self._beside(task)}
+        content = {
+            **{kind: (BUNDLE, one.bundle) for kind, one in bundles.items()},
+            **beside_image(self._services, task),
+        }
         with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="referrers") as pool:
             pushed = pool.map(lambda one: registry.blobs.push_bytes(target, one[1], one[0]), content.values())
             blobs = dict(zip(content, pushed, strict=True))
@@ -150,21 +113,8 @@ class ReleaseStage:
         referrers = {str(kind): one.digest for kind, one in zip(blobs, attached, strict=True)}
         with self._services.database.write() as session:
             builds.held_build(session, task.claim)
-            for kind, one in bundles.items():
-                attachments.attach(session, task.build.id, kind, BUNDLE, one.bundle)
             attachments.set_referrers(session, task.build.id, referrers)
         return referrers
-
-    def _beside(self, task: Task) -> dict[Kind, tuple[str, bytes]]:
-        """What stands beside the image, unsigned but named in the provenance by digest: media type and content."""
-        with self._services.database.read() as session:
-            return {kind: self._attached(session, task, kind) for kind in _BESIDE_IMAGE}
-
-    def _attached(self, session: Session, task: Task, kind: Kind) -> tuple[str, bytes]:
-        attachment = attachments.find(session, task.build.id, kind)
-        if attachment is None:
-            raise Broken(f"build {task.build.id} has no {kind} to publish")
-        return attachment.media_type, attachments.content(session, attachment)
 
     def _record(self, task: Task, digest: str, evidence: ReleaseEvidence) -> int:
         """Ledger, release and evidence in one transaction, and only while the claim holds."""

@@ -29,7 +29,7 @@ from builder.signing.deadline import limit_waits, within
 from builder.signing.identity import IdentityRefused, IdentitySource
 from builder.signing.statement import Statement
 from builder.signing.trust import Trust, client_trust
-from builder.signing.verification import VerificationFailed, verify_bundle
+from builder.signing.verification import BundleMalformed, VerificationFailed, VerifiedStatement, verify_bundle
 
 _AT_ONCE = 4
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
@@ -134,6 +134,32 @@ class Signer:
         return _Session(config, SigstoreSigner(token, context), log)
 
 
+def read_signed(content: bytes, trust: Trust, digest: str) -> tuple[SignedBundle, Statement]:
+    """A bundle that was signed before, whoever it names, and what it says of the subject with this digest.
+
+    Raises VerificationFailed, and what reading the trust raises.
+    """
+    try:
+        identity, issuer = _named(Bundle.from_json(content).signing_certificate)
+    except Exception as error:
+        raise BundleMalformed("the bundle that was kept cannot be read") from error
+    root = client_trust(trust).trusted_root
+    verified = verify_bundle(content, trusted_root=root, identity=identity, issuer=issuer, digest=digest)
+    return _told(content, verified), verified.statement
+
+
+def _told(content: bytes, verified: VerifiedStatement) -> SignedBundle:
+    return SignedBundle(
+        bundle=content,
+        predicate_type=verified.statement.predicate_type,
+        identity=verified.identity,
+        issuer=verified.issuer,
+        log_index=verified.log_index,
+        integrated_time=verified.integrated_time,
+        sandbox=verified.sandbox,
+    )
+
+
 def _verified(bundle: Bundle, statement: Statement, config: ClientTrustConfig) -> SignedBundle:
     content = bundle.to_json().encode()
     identity, issuer = _named(bundle.signing_certificate)
@@ -153,15 +179,7 @@ def _verified(bundle: Bundle, statement: Statement, config: ClientTrustConfig) -
         ) from error
     if verified.statement != statement:
         raise SigningFailed("the signing service answered with another statement than the one it was given")
-    return SignedBundle(
-        bundle=content,
-        predicate_type=statement.predicate_type,
-        identity=identity,
-        issuer=issuer,
-        log_index=verified.log_index,
-        integrated_time=verified.integrated_time,
-        sandbox=verified.sandbox,
-    )
+    return _told(content, verified)
 
 
 def _named(certificate: x509.Certificate) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from builder.sandbox.marking import issued_by_sandbox
 from builder.signing.statement import PAYLOAD_TYPE, Digest, Statement
 from builder.signing.trust import Trust
 from builder.signing.trust import trusted_root as load_trusted_root
+from builder.signing.validity import root_at, signed_at
 
 MAX_BUNDLE = 64 * 1024 * 1024
 _DIGEST: TypeAdapter[str] = TypeAdapter(Digest)
@@ -93,7 +94,8 @@ def verify_bundle(
     root = trusted_root if isinstance(trusted_root, TrustedRoot) else load_trusted_root(trusted_root)
     parsed, fields = _parse(bundle)
     try:
-        payload_type, payload = Verifier(trusted_root=root).verify_dsse(parsed, _ExactIdentity(identity, issuer))
+        then = root_at(root, signed_at(parsed, fields))
+        payload_type, payload = Verifier(trusted_root=then).verify_dsse(parsed, _ExactIdentity(identity, issuer))
     except VerificationFailed:
         raise
     except Exception as error:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 
+from builder.store import attachments
+from builder.store.attachments import Kind
+from builder.store.database import Database
 from tests.end_to_end.world import Goldsmith, Released
 
 
@@ -74,3 +80,60 @@ def test_a_message_delivered_many_times_gives_one_release(goldsmith: Goldsmith) 
     assert released["state"] == "released"
     names = [step["name"] for step in released["steps"]]
     assert len(names) == len(set(names)), "a step ran twice"
+
+
+def test_a_worker_that_is_killed_between_log_and_registry_releases_once_with_what_was_signed(
+    goldsmith: Goldsmith,
+) -> None:
+    stack = goldsmith.stack
+    registry, sigstore = stack.process("registry"), stack.process("sigstore")
+    database = Database(stack.environment("api")["GOLDSMITH_DATABASE_URL"])
+
+    def signed(build_id: str) -> bytes | None:
+        with database.read() as session:
+            found = attachments.find(session, build_id, Kind.PROVENANCE)
+            return attachments.content(session, found) if found else None
+
+    with goldsmith.worker("release", LEASE_SECONDS="4"):
+        os.kill(sigstore.pid(), signal.SIGSTOP)
+        try:
+            build_id = goldsmith.submit(goldsmith.recipe("signed-once"))
+            goldsmith.until(build_id, lambda build: build["steps"] and build["steps"][-1]["name"] == "sign")
+            time.sleep(1)  # it has looked at what is staged, and waits for the signer
+            os.kill(registry.pid(), signal.SIGSTOP)
+        finally:
+            os.kill(sigstore.pid(), signal.SIGCONT)
+        try:
+            deadline = time.monotonic() + 30
+            while (before := signed(build_id)) is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            stack.process("worker-release").kill()
+        finally:
+            os.kill(registry.pid(), signal.SIGCONT)
+        assert goldsmith.tags("test/signed-once") == []
+        stack.start("worker-release")
+        build = goldsmith.finished(build_id)
+    assert build["state"] == "released", build["problem"]
+    assert [step["state"] for step in build["steps"] if step["name"] in ("sign", "publish")] == [
+        "done",
+        "lost",
+        "done",
+        "done",
+    ]
+    digest = build["result"]["digest"]
+    assert goldsmith.api.get(f"/v1/images/{digest}/provenance").content == before
+    assert len(goldsmith.api.get("/v1/provenance", params={"digest": digest}).json()["releases"]) == 1
+    database.close()
+
+
+def test_a_signer_that_is_away_for_a_moment_costs_a_moment(goldsmith: Goldsmith) -> None:
+    stack = goldsmith.stack
+    stack.process("sigstore").stop()
+    try:
+        build_id = goldsmith.submit(goldsmith.recipe("patient"))
+        goldsmith.until(build_id, lambda build: "trying again" in goldsmith.log(build_id))
+    finally:
+        stack.start("sigstore")
+    build = goldsmith.finished(build_id)
+    assert (build["state"], build["attempt"]) == ("released", 1), build["problem"]
