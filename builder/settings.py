@@ -127,6 +127,23 @@ class Settings(BaseSettings):
     identity_client_secret_file: Path | None = None
     signer_seconds: int = Field(default=30, ge=1, description="Time limit of one signature.")
 
+    # Ledger (the key: only the release worker)
+    ledger_key_file: Path | None = Field(
+        default=None,
+        description="The Ed25519 key that signs checkpoints, PEM, mode 0600. No release worker starts without.",
+    )
+    ledger_origin: str | None = Field(
+        default=None,
+        description="What the ledger is called in its checkpoints, for good; by default `builder_id` without its "
+        "scheme, and `/ledger`.",
+    )
+    ledger_repository: str = Field(
+        default="goldsmith/ledger", description="The repository of the registry that checkpoints are pushed to."
+    )
+    ledger_witnesses: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Verifier keys (C2SP) of witnesses that may cosign checkpoints, comma-separated."
+    )
+
     # Comparisons
     comparison_rules: Path | None = Field(
         default=None, description="A YAML file with rules of judgement that come before the shipped ones."
@@ -146,7 +163,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("insecure_registries", "trivy_sha256", "exception_approvers"):
+        for name in ("insecure_registries", "trivy_sha256", "exception_approvers", "ledger_witnesses"):
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())

@@ -15,6 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from builder.errors import GoldsmithError
+from builder.pipeline import checkpointing
 from builder.pipeline.services import Services
 from builder.pipeline.stage import WorkerLost
 from builder.pipeline.staging import take_back
@@ -27,6 +28,7 @@ _POLL_SECONDS = 0.1
 _REAP_SECONDS = 5.0
 _LOST_MESSAGE_SECONDS = 60.0
 _SWEEP_SECONDS = 30.0
+_CHECKPOINT_SECONDS = 60.0
 _KEPT_MESSAGE_SECONDS = 3600.0
 _KEPT_ERRAND_SECONDS = 30 * 24 * 3600.0
 _BROKER_SECONDS = 5.0
@@ -69,6 +71,16 @@ def schedule_rescan(services: Services) -> None:
         if newest is None or newest.created_at < time.time() - minutes * 60:
             errands.add_once(session, ErrandKind.RESCAN, ALL_RELEASES)
         errands.forget_done(session, _KEPT_ERRAND_SECONDS)
+
+
+def schedule_checkpoint(services: Services) -> None:
+    """Have the ledger signed as it is, when the errand that should have done it came too early or was given up."""
+    if not checkpointing.due(services):
+        return
+    with services.database.write() as session:
+        newest = errands.newest(session, ErrandKind.CHECKPOINT)
+        if newest is None or newest.created_at < time.time() - _CHECKPOINT_SECONDS:
+            errands.add_once(session, ErrandKind.CHECKPOINT, errands.LEDGER)
 
 
 def reap(services: Services) -> None:
@@ -129,6 +141,7 @@ def main() -> None:
                 due["sweep"] = time.monotonic() + _SWEEP_SECONDS
                 sweep(services)
                 schedule_rescan(services)
+                schedule_checkpoint(services)
         except (OperationalError, OSError) as error:
             log.warning("the broker does not answer, builds wait: %s", error)
             stopped.wait(2)

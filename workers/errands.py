@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.errors import GoldsmithError
+from builder.pipeline.checkpointing import sign_checkpoint
 from builder.pipeline.errands import run_errand
 from builder.pipeline.excepting import refuse_document, sign_document
 from builder.pipeline.notifying import deliver
@@ -13,6 +14,7 @@ from workers.running import services
 _SIGN_LEASE = 300.0
 _RESCAN_LEASE = 1800.0
 _NOTIFY_LEASE = 120.0
+_CHECKPOINT_LEASE = 120.0
 
 
 def sign(errand_id: int) -> None:
@@ -40,6 +42,17 @@ def rescan(errand_id: int) -> None:
         lambda _: rescan_all(adapters),
         lease_seconds=_RESCAN_LEASE,
         most_tries=3,
+    )
+
+
+def checkpoint(errand_id: int) -> None:
+    adapters = services()
+    run_errand(
+        adapters.database,
+        ErrandKind.CHECKPOINT,
+        errand_id,
+        lambda _: sign_checkpoint(adapters),
+        lease_seconds=_CHECKPOINT_LEASE,
     )
 
 

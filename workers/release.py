@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from celery.signals import worker_init
+
+from builder.errors import SettingsInvalid
 from builder.pipeline.release import ReleaseStage
+from builder.pipeline.services import Services
+from builder.settings import load_settings
 from builder.store.states import RELEASE
 from workers import errands
 from workers.app import app
 from workers.running import run
 
 
+@worker_init.connect
+def refuse_without_key(**_: object) -> None:
+    """A release that nobody could sign the record of must not begin."""
+    try:
+        Services(load_settings()).ledger_key.verifier  # noqa: B018
+    except SettingsInvalid as error:
+        # Celery logs any exception of a handler and goes on; this one ends the worker.
+        raise SystemExit(f"goldsmith: {error}") from error
+
+
 @app.task(name="goldsmith.release")
 def release(build_id: str) -> None:
     run(RELEASE, ReleaseStage, build_id)
+
+
+@app.task(name="goldsmith.checkpoint")
+def checkpoint(errand_id: int) -> None:
+    errands.checkpoint(errand_id)
 
 
 @app.task(name="goldsmith.sign")

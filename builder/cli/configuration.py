@@ -24,7 +24,8 @@ class ConfigurationInvalid(Rejected):
 
 class Configuration(BaseModel):
     """`trusted_root` is a file, relative to the configuration's own directory, or "public" for the public Sigstore;
-    `rebuilder` is whose attestations of reproduced images to believe, vouched for by the same issuer."""
+    `rebuilder` is whose attestations of reproduced images to believe, vouched for by the same issuer; `ledger_key` is
+    whose checkpoints of the ledger to believe, a verifier key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -34,6 +35,7 @@ class Configuration(BaseModel):
     identity: str | None = None
     issuer: str | None = None
     rebuilder: str | None = None
+    ledger_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _load(path: Path) -> Configuration:
         )
         # Not chained: the cause would quote what stands in the file.
         raise ConfigurationInvalid(
-            f"{path}: {faults}", hint="allowed: url, key, trustedRoot, identity, issuer, rebuilder"
+            f"{path}: {faults}", hint="allowed: url, key, trustedRoot, identity, issuer, rebuilder, ledgerKey"
         ) from None
     if configuration.key is not None and status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         raise ConfigurationInvalid(f"{path} holds a key and others can read it", hint=f"chmod 600 {path}")

@@ -35,6 +35,13 @@ def newest_size(session: Session) -> int:
     return session.scalar(select(func.max(LedgerCheckpoint.size))) or 0
 
 
+def published_size(session: Session) -> int:
+    """The size of the newest one that is in the registry, too."""
+    return (
+        session.scalar(select(func.max(LedgerCheckpoint.size)).where(LedgerCheckpoint.published_at.is_not(None))) or 0
+    )
+
+
 def find(session: Session, size: int) -> Note | None:
     """The checkpoint of a size, with what witnesses have added to it."""
     row = session.get(LedgerCheckpoint, size)
@@ -89,8 +96,8 @@ def kept(session: Session, believed: Sequence[VerifierKey]) -> Iterator[Kept]:
         last = rows[-1].size
 
 
-def add_cosignatures(session: Session, content: bytes, witnesses: Sequence[VerifierKey]) -> list[str]:
-    """Keep what witnesses have signed of one of our checkpoints. Answers their names.
+def add_cosignatures(session: Session, content: bytes, witnesses: Sequence[VerifierKey]) -> tuple[int, list[str]]:
+    """Keep what witnesses have signed of one of our checkpoints. Answers its size and their names.
 
     Raises NoteInvalid, CheckpointUnknown, NoteNotSigned, and CosignatureRefused when none of ours has signed.
     """
@@ -114,4 +121,4 @@ def add_cosignatures(session: Session, content: bytes, witnesses: Sequence[Verif
             "no witness that is known here has signed the note",
             hint="an operator lists them in GOLDSMITH_LEDGER_WITNESSES",
         )
-    return found
+    return size, found

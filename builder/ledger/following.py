@@ -11,7 +11,8 @@ from builder.ledger.history import History, Kept
 from builder.ledger.note import NoteInvalid, NoteNotSigned, VerifierKey
 from builder.merkle.frontier import Frontier
 from builder.merkle.hashing import leaf_hash
-from builder.merkle.tiles import WIDTH, Tile, TileInvalid, parse_bundle, parse_hashes, tile_at
+from builder.merkle.proofs import Nodes
+from builder.merkle.tiles import WIDTH, Tile, TileInvalid, nodes_of, parse_bundle, parse_hashes, tile_at
 from builder.merkle.tower import Tower
 
 Read = Callable[[str], bytes]
@@ -57,6 +58,11 @@ def check_tiles(
             _compare(tile, hashes, _read(read, tile, parse_hashes))
     history.end(tree)
     return Checked(tree.size, tree.root(), history.checked, history.agreed)
+
+
+def nodes_by_tiles(read: Read, size: int) -> Nodes:
+    """The subtrees of a log of `size` entries, for a proof over them; what they are worth, the proof shows."""
+    return nodes_of(lambda tile: _read(read, tile, parse_hashes), size)
 
 
 def _read(read: Read, tile: Tile, parse: Callable[[bytes, Tile], list[bytes]]) -> list[bytes]:

@@ -46,6 +46,12 @@ def entry_at(session: Session, index: int) -> StoredEntry:
     return found[0]
 
 
+def record_at(session: Session, index: int) -> bytes:
+    """Raises EntryUnknown and LedgerDamaged."""
+    number = entry_at(session, index).number
+    return session.execute(select(Record.body).where(Record.number == number)).scalar_one()
+
+
 def index_of(session: Session, digest: str) -> int:
     """The place of a record by its digest, or of the newest release record about an image by the image's.
 

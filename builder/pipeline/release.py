@@ -57,6 +57,7 @@ class ReleaseStage:
 
     def _release(self, task: Task, image: Descriptor, target: Repository) -> ReleaseEvidence:
         services, publish = self._services, task.recipe.spec.publish
+        _ = services.ledger_key  # without one nobody could sign what is recorded: no release begins
         source = services.staging(publish.repository)
         with task.journal.step("sign") as step:
             found = services.registry.manifests.get(source.at(image.digest))

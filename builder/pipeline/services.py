@@ -14,6 +14,8 @@ from pathlib import Path
 from builder.engine.bases import BaseImages
 from builder.engine.docker import Engine, Limits
 from builder.errors import SettingsInvalid
+from builder.ledger.note import VerifierKey, is_key_name, parse_key
+from builder.ledger.signing import LedgerKey
 from builder.pipeline.installed import Installed
 from builder.planning.debs import DebStore
 from builder.planning.mirrors import Mirrors, find_mirrors
@@ -174,6 +176,43 @@ class Services:
     def new_signer(self) -> Signer:
         """A signer for one job: it lives as long as its certificate."""
         return Signer(self.trust, identity_source(self.settings), time_limit=self.settings.signer_seconds)
+
+    @cached_property
+    def ledger_key(self) -> LedgerKey:
+        """Raises SettingsInvalid."""
+        path = self.settings.ledger_key_file
+        if path is None:
+            raise SettingsInvalid(
+                "a release worker needs the ledger's key: what it releases is recorded, and the record signed",
+                hint="`goldsmith ledger key generate FILE` makes one; set GOLDSMITH_LEDGER_KEY_FILE",
+            )
+        return LedgerKey.load(path, self.ledger_origin)
+
+    @property
+    def ledger_origin(self) -> str:
+        """Raises SettingsInvalid for what no key can be named."""
+        settings = self.settings
+        origin = settings.ledger_origin or settings.builder_id.rpartition("://")[2].rstrip("/") + "/ledger"
+        if not is_key_name(origin):
+            raise SettingsInvalid(
+                f"a ledger cannot be called {origin!r}: a name has no spaces and no plus sign",
+                hint="set GOLDSMITH_LEDGER_ORIGIN, such as example.com/goldsmith/ledger",
+            )
+        return origin
+
+    @property
+    def ledger_witnesses(self) -> list[VerifierKey]:
+        """Raises VerifierKeyInvalid."""
+        return [parse_key(text) for text in self.settings.ledger_witnesses]
+
+    @property
+    def ledger_repository(self) -> Repository:
+        return Repository(self.settings.registry, self.settings.ledger_repository)
+
+    @property
+    def ledger_note(self) -> Path:
+        """Where the release worker notes down what it signed last, out of the database's reach."""
+        return self._directory("ledger") / "checkpoint"
 
     def staging(self, repository: str) -> Repository:
         """Where an image waits until it may be released."""

@@ -99,6 +99,7 @@ class Stack:
                 "IDENTITY_TOKEN_URL": f"{self.sigstore_url}/oidc/token",
                 "IDENTITY_CLIENT_ID": "goldsmith",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "client_secret"),
+                "LEDGER_KEY_FILE": str(self.state / "ledger.key"),
             }
         if role == "rebuild":
             settings |= {
@@ -204,8 +205,11 @@ class Stack:
         self._start("sigstore", argv, self.environment("sigstore"), lambda: _answers(port, "/healthz"), say)
 
     def _prepare(self, say: Callable[[str], None]) -> None:
-        """The database's schema, a key for the CLI, and the sample vulnerability database in the registry."""
+        """The database's schema, the ledger's key, one for the CLI, and the sample vulnerability database."""
         self._goldsmith("admin", "migrate")
+        ledger_key = Path(self.environment("release").get("GOLDSMITH_LEDGER_KEY_FILE", ""))
+        if not ledger_key.exists():
+            self._goldsmith("ledger", "key", "generate", str(ledger_key))
         if not self.client_config.exists():
             key = self._goldsmith("admin", "create-key", f"quickstart-{secrets.token_hex(2)}", "--json")
             self.client_config.touch(mode=0o600)
@@ -218,6 +222,7 @@ class Stack:
                         "identity": _SANDBOX_IDENTITY,
                         "issuer": self.sigstore_url,
                         "rebuilder": _SANDBOX_REBUILDER,
+                        "ledgerKey": self._goldsmith("ledger", "key", "show", str(ledger_key)).strip(),
                     },
                     indent=2,
                 )
@@ -315,7 +320,11 @@ class Stack:
 
 def _meant_for(variable: str, role: str) -> bool:
     """Whether a role may see a variable: the engine is the builders', the identity the release worker's alone."""
-    owners = {"GOLDSMITH_ENGINE_": ("build", "rebuild"), "GOLDSMITH_IDENTITY_": ("release",)}
+    owners = {
+        "GOLDSMITH_ENGINE_": ("build", "rebuild"),
+        "GOLDSMITH_IDENTITY_": ("release",),
+        "GOLDSMITH_LEDGER_KEY_": ("release",),
+    }
     return all(role in owner for prefix, owner in owners.items() if variable.startswith(prefix))
 
 
