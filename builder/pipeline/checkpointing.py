@@ -24,6 +24,7 @@ from builder.registry.reference import Repository
 ARTIFACT = "application/vnd.goldsmith.ledger.checkpoint.v1"
 NEWEST = "checkpoint"
 _TEXT = "text/plain; charset=utf-8"
+_DATABASE = "the database"
 _MAX_NOTE = 1024 * 1024
 
 log = logging.getLogger("goldsmith.ledger")
@@ -78,7 +79,7 @@ def _known(
     copies = {
         f"{repository}:{NEWEST}": _note_in(services, repository, published.data) if published else None,
         str(services.ledger_note): services.ledger_note.read_bytes() if services.ledger_note.exists() else None,
-        "the database": newest.encode() if newest else None,
+        _DATABASE: newest.encode() if newest else None,
     }
     for source, content in copies.items():
         if content is None:
@@ -94,7 +95,8 @@ def _known(
 
 def _require_continued(kept: Kept, new: Checkpoint, nodes: Nodes) -> None:
     old = kept.checkpoint
-    if old.origin != new.origin:
+    # Under a new name a ledger begins anew for everybody else, but its rows are still the old ones.
+    if old.origin != new.origin and kept.source != _DATABASE:
         raise LedgerForked(
             f"{kept.source} has a checkpoint of {old.origin}, and this ledger is {new.origin}",
             hint="GOLDSMITH_LEDGER_ORIGIN must stay what it was, or GOLDSMITH_LEDGER_REPOSITORY be another",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, flat, pipeline, scan
+from scripts.benchmarks import build, canonical, compare, flat, ledger, pipeline, scan
 
 _BENCHMARKS = {
     "build": build,
     "canonical": canonical,
     "compare": compare,
     "flat": flat,
+    "ledger": ledger,
     "pipeline": pipeline,
     "scan": scan,
 }

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from builder.errors import SettingsInvalid
 from builder.image.documents import parse_manifest
 from builder.ledger import checkpoints
+from builder.ledger.checking import check_database
 from builder.ledger.checkpoint import open_checkpoint
 from builder.pipeline.checkpointing import ARTIFACT, LedgerForked, due, sign_checkpoint
 from builder.pipeline.services import Services
@@ -171,6 +172,30 @@ def test_a_new_key_continues_what_the_old_one_signed(services: Services, tmp_pat
     assert sign_checkpoint(rotated) == 4
     assert published(rotated)[0] == 4
     assert rotated.ledger_key.verifier != services.ledger_key.verifier
+
+
+def test_after_a_backup_was_restored_it_goes_on_under_another_name_alone(
+    services: Services, tmp_path: Path, registry: str
+) -> None:
+    append_records(services.database, 3)
+    sign_checkpoint(services)
+    backup = tmp_path / "backup.db"
+    services.database._engine.raw_connection().execute(f"VACUUM INTO '{backup}'")  # type: ignore[attr-defined]
+    append_records(services.database, 2, start=3)
+    sign_checkpoint(services)
+    repository, at_backup = services.settings.ledger_repository, f"sqlite:///{backup}"
+    restored = services_of(tmp_path, registry, repository, database_url=at_backup)
+    append_records(restored.database, 4, start=20)
+    with pytest.raises(LedgerForked):
+        sign_checkpoint(restored)
+    services.ledger_note.unlink()
+    renamed = services_of(
+        tmp_path, registry, f"{repository}/second", database_url=at_backup, ledger_origin="goldsmith.example/second"
+    )
+    assert sign_checkpoint(renamed) == 7
+    with restored.database.read() as session:
+        keys = [renamed.ledger_key.verifier, services.ledger_key.verifier]
+        assert check_database(session, keys).checkpoints == 2
 
 
 def test_the_dispatcher_asks_again_for_what_was_given_up(services: Services) -> None:

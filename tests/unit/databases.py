@@ -40,8 +40,9 @@ class Cluster:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[Cluster]:
-    """PostgreSQL refuses to run as root: there it runs as the user that its package made."""
+def running_postgresql(*, durable: bool = False) -> Iterator[Cluster]:
+    """PostgreSQL refuses to run as root: there it runs as the user that its package made. Only a durable one waits for
+    the disk."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     assert programs, "PostgreSQL is not installed: the Debian package is `postgresql`"
     directory = Path(tempfile.mkdtemp(prefix="goldsmith-pg-", dir="/tmp"))
@@ -57,8 +58,8 @@ def running_postgresql() -> Iterator[Cluster]:
     )  # fmt: skip
     server = subprocess.Popen(
         [
-            programs[-1] / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off",
-            "-c", "max_connections=200",
+            programs[-1] / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=",
+            "-c", f"fsync={'on' if durable else 'off'}", "-c", "max_connections=200",
         ],
         user=user, group=user, extra_groups=[] if user else None, cwd=directory, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=(directory / "log").open("wb"),
