@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, flat, ledger, pipeline, scan
+from scripts.benchmarks import build, canonical, compare, flat, ledger, pipeline, scan, search
 
 _BENCHMARKS = {
     "build": build,
@@ -14,6 +14,7 @@ _BENCHMARKS = {
     "ledger": ledger,
     "pipeline": pipeline,
     "scan": scan,
+    "search": search,
 }
 
 
