@@ -26,6 +26,7 @@ from builder.api import (
     service,
     verdicts,
 )
+from builder.api.conditional import Conditional
 from builder.api.turns import Turns
 from builder.api.views import LogPage
 from builder.errors import Problem
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.turns = Turns()
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
+    app.add_middleware(Conditional)
     for router in (
         builds.router,
         locks.router,

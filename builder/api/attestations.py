@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from builder.api.access import Caller, Store
-from builder.api.conditional import IMMUTABLE, MAY_CHANGE, answered
+from builder.api.conditional import IMMUTABLE, MAY_CHANGE, tagged
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.errors import Rejected
@@ -89,7 +89,6 @@ def list_attestations(digest: Digest, _: Caller, database: Store) -> Attestation
     responses=documented(401, 404, 422, 503),
 )
 def get_attestation(
-    request: Request,
     digest: Digest,
     attestation: Annotated[
         str,
@@ -110,7 +109,7 @@ def get_attestation(
             if attestation in (KINDS[Kind(one.kind)], one.blob_digest):
                 content = attachments.content(session, one)
                 cache = IMMUTABLE if attestation == one.blob_digest else MAY_CHANGE
-                return answered(request, content, one.media_type, digest=one.blob_digest, cache=cache)
+                return tagged(content, one.media_type, digest=one.blob_digest, cache=cache)
     there = ", ".join(sorted({KINDS[Kind(one.kind)] for one in found}))
     raise AttestationMissing(f"{digest} has no attestation {attestation}", hint=f"there are: {there}")
 

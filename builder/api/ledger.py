@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
-from builder.api.conditional import IMMUTABLE, MAY_CHANGE, answered
+from builder.api.conditional import IMMUTABLE, MAY_CHANGE, tagged
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View
 from builder.ledger import checkpoints, serving, stored
@@ -81,9 +81,9 @@ class CosignedView(View):
     response_class=PlainTextResponse,
     responses=documented(401, 404, 503),
 )
-def get_checkpoint(request: Request, _: Caller, database: Store) -> Response:
+def get_checkpoint(_: Caller, database: Store) -> Response:
     with database.read() as session:
-        return answered(request, checkpoints.newest(session).encode(), _TEXT, cache=MAY_CHANGE)
+        return tagged(checkpoints.newest(session).encode(), _TEXT, cache=MAY_CHANGE)
 
 
 @router.get(
@@ -92,14 +92,12 @@ def get_checkpoint(request: Request, _: Caller, database: Store) -> Response:
     response_class=PlainTextResponse,
     responses=_ERRORS,
 )
-def get_earlier_checkpoint(
-    request: Request, size: Annotated[int, Path(ge=1, le=_MOST)], _: Caller, database: Store
-) -> Response:
+def get_earlier_checkpoint(size: Annotated[int, Path(ge=1, le=_MOST)], _: Caller, database: Store) -> Response:
     with database.read() as session:
         found = checkpoints.find(session, size)
         if found is None:
             raise checkpoints.CheckpointUnknown(f"no checkpoint of size {size} was signed")
-        return answered(request, found.encode(), _TEXT, cache=MAY_CHANGE)
+        return tagged(found.encode(), _TEXT, cache=MAY_CHANGE)
 
 
 @router.get(
@@ -108,12 +106,12 @@ def get_earlier_checkpoint(
     response_class=PlainTextResponse,
     responses=documented(401, 404, 503),
 )
-def get_key(request: Request, _: Caller, database: Store) -> Response:
+def get_key(_: Caller, database: Store) -> Response:
     with database.read() as session:
         found = checkpoints.keys(session)
     if not found:
         raise checkpoints.CheckpointUnknown("nothing has been signed yet")
-    return answered(request, "".join(f"{key}\n" for key in found).encode(), _TEXT)
+    return tagged("".join(f"{key}\n" for key in found).encode(), _TEXT)
 
 
 @router.get(
@@ -122,10 +120,10 @@ def get_key(request: Request, _: Caller, database: Store) -> Response:
     response_class=Response,
     responses=_ERRORS,
 )
-def get_entry(request: Request, index: Index, _: Caller, database: Store) -> Response:
+def get_entry(index: Index, _: Caller, database: Store) -> Response:
     with database.read() as session:
         entry = serving.entry_at(session, index).entry
-    return answered(request, entry or b"", "application/json")
+    return tagged(entry or b"", "application/json")
 
 
 @router.get(
@@ -134,9 +132,9 @@ def get_entry(request: Request, index: Index, _: Caller, database: Store) -> Res
     response_class=Response,
     responses=_ERRORS,
 )
-def get_entrys_record(request: Request, index: Index, _: Caller, database: Store) -> Response:
+def get_entrys_record(index: Index, _: Caller, database: Store) -> Response:
     with database.read() as session:
-        return answered(request, serving.record_at(session, index), "application/json")
+        return tagged(serving.record_at(session, index), "application/json")
 
 
 @router.get(
@@ -198,14 +196,13 @@ def prove_consistency(first: Size, second: Size, _: Caller, database: Store) -> 
     responses={**_ERRORS, **_BINARY},
 )
 def get_tile(
-    request: Request,
     tile: Annotated[str, Path(max_length=100, examples=["0/000", "1/x001/067.p/8", "entries/000.p/17"])],
     _: Caller,
     database: Store,
 ) -> Response:
     with database.read() as session:
         content = serving.tile_content(session, parse_path(tile))
-    return answered(request, content, "application/octet-stream", cache=IMMUTABLE)
+    return tagged(content, "application/octet-stream", cache=IMMUTABLE)
 
 
 @router.post(

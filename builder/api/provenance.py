@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, Field
 
 from builder.api.access import Caller, Store
-from builder.api.conditional import answered
+from builder.api.conditional import tagged
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, instant
 from builder.errors import Fault
@@ -124,7 +124,7 @@ def find_releases(
         query = request.url.include_query_params(after=_cursor(found[limit - 1].place))
         following = str(query.replace(scheme="", netloc=""))
     page = ProvenancePage(releases=[_view(one) for one in found[:limit]], next=following)
-    return answered(request, page.model_dump_json(by_alias=True).encode(), "application/json")
+    return tagged(page.model_dump_json(by_alias=True).encode(), "application/json")
 
 
 def _export(form: ExportForm, database: Database, wanted: ReleasesWanted) -> Response:

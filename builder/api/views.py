@@ -381,7 +381,7 @@ def result_view(evidence: dict[str, Any], registry: str) -> ResultView:
         found |= {
             "findings": {str(severity).lower(): count for severity, count in counts.items()},
             "gate": "passed" if scanned.verdict.passed else "failed",
-            "gate_explanation": scanned.verdict.explanation,
+            "gate_explanation": scanned.verdict.summary,
             "sample_database": scanned.database.sample,
         }
     if "release" in evidence:

@@ -91,7 +91,7 @@ class ScanStage:
             evidence = self._keep(task, result, facts, verdict)
             if not verdict.passed:
                 raise GateFailed.of(verdict)
-            step.summary = verdict.explanation
+            step.summary = verdict.summary
         return {"scan": evidence}
 
     def clean_up(self, build_id: str) -> None:

@@ -87,13 +87,28 @@ class Verdict(_Frozen):
 
     @property
     def explanation(self) -> str:
-        sentences = [rule.explanation for rule in self.rules]
-        if self.sample_database:
-            sentences.append(
-                "The scan rests on the sample database, which is not complete: it cannot show that an image is free of "
-                "known vulnerabilities."
-            )
-        return " ".join(sentences)
+        """Of every rule why it holds or does not."""
+        return self._told([rule.explanation for rule in self.rules])
+
+    @property
+    def summary(self) -> str:
+        """In a line: that all rules hold, or why those that do not."""
+        return self._told([rule.explanation for rule in self.rules if not rule.passed] or [self._all_hold()])
+
+    def _told(self, sentences: list[str]) -> str:
+        if not self.sample_database:
+            return " ".join(sentences)
+        mark = (
+            "The scan rests on the sample database, which is not complete: it cannot show that an image is free of "
+            "known vulnerabilities."
+        )
+        return " ".join([*sentences, mark])
+
+    def _all_hold(self) -> str:
+        number, policy = len(self.rules), self.policy
+        of = f" of the policy {policy.name} {policy.version}" if policy else ""
+        excepted = f"; excepted vulnerabilities: {len(self.excepted)}" if self.excepted else ""
+        return f"{number} rule{'' if number == 1 else 's'}{of} hold{'s' if number == 1 else ''}{excepted}."
 
 
 class GateFailed(Rejected):

@@ -33,7 +33,9 @@ def hostile(goldsmith: Goldsmith, web: Released) -> Released:
         done
         env | grep -v ^HOSTNAME= | grep -i -e goldsmith_ -e sigstore -e token -e password -e registry
         grep -q . /proc/1/environ 2>/dev/null && tr '\\0' '\\n' </proc/1/environ | grep -i -e goldsmith_ -e token
-        for pid in /proc/[0-9]*; do grep -a -q -e 'cel[e]ry' -e 'docker[d]' $pid/cmdline 2>/dev/null && echo sees $pid; done
+        for pid in /proc/[0-9]*; do
+            grep -a -q -e 'cel[e]ry' -e 'docker[d]' $pid/cmdline 2>/dev/null && echo sees $pid
+        done
         echo '{FORGED}' >/provenance.json
         mkdir -p /run/goldsmith && echo '{FORGED}' >/run/goldsmith/provenance
         echo '::set-output name=provenance::{FORGED}'
@@ -101,7 +103,9 @@ def test_it_left_nothing_for_the_next_build(goldsmith: Goldsmith, hostile: Relea
     look = """
         set +e; exec >>/srv/seen
         cat /var/tmp/for-the-next /dev/shm/for-the-next /run/goldsmith/provenance /provenance.json 2>/dev/null
-        for pid in /proc/[0-9]*; do tr '\\0' ' ' 2>/dev/null <$pid/cmdline | grep -q 'sl[e]ep 300' && echo sees $pid; done
+        for pid in /proc/[0-9]*; do
+            tr '\\0' ' ' 2>/dev/null <$pid/cmdline | grep -q 'sl[e]ep 300' && echo sees $pid
+        done
         echo looked
     """
     after = goldsmith.release(goldsmith.recipe("after-hostile", run=[{"shell": look}]))

@@ -64,6 +64,22 @@ def test_by_its_kind_the_newest_is_served_as_it_was_published(client: TestClient
     assert answer.headers["content-type"] == BUNDLE
 
 
+def test_what_the_caller_has_is_not_sent_again_and_what_is_asked_by_digest_may_be_kept(
+    client: TestClient, store: Database
+) -> None:
+    build_id = released(store, Kind.PROVENANCE, Kind.CYCLONEDX)
+    for path in (f"{PATH}/provenance", f"/v1/images/{IMAGE}/sbom", f"/v1/builds/{build_id}"):
+        tag = client.get(path).headers.get("etag")
+        again = client.get(path, headers={"If-None-Match": tag or "*"})
+        assert (again.status_code, again.content) == (304, b"") if tag else again.status_code == 200
+        assert client.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
+    by_digest = client.get(PATH).json()["attestations"][0]["digest"]
+    assert "immutable" in client.get(f"{PATH}/{by_digest}").headers["cache-control"]
+    assert "immutable" not in client.get(f"{PATH}/provenance").headers["cache-control"]
+    missing = client.get(f"{PATH}/tests", headers={"If-None-Match": "*"})
+    problem(missing, 404, "attestation-missing")
+
+
 def test_one_that_is_not_there_is_told_with_those_that_are(client: TestClient, store: Database) -> None:
     released(store, Kind.PROVENANCE, Kind.TESTS)
     told = problem(client.get(f"{PATH}/reproduction"), 404, "attestation-missing")
