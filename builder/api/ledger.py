@@ -23,7 +23,7 @@ from builder.api.views import View
 from builder.ledger import checkpoints, serving, stored
 from builder.ledger.proof import LedgerProof
 from builder.merkle.proofs import root_at
-from builder.merkle.tiles import parse_path
+from builder.merkle.tiles import TileInvalid, parse_path
 from builder.pipeline.services import Services
 
 router = APIRouter(prefix="/v1/ledger", tags=["ledger"])
@@ -200,8 +200,13 @@ def get_tile(
     _: Caller,
     database: Store,
 ) -> Response:
+    try:
+        wanted = parse_path(tile)
+    except TileInvalid as error:
+        # As a server of static files would: there is nothing of that name.
+        raise stored.TileUnknown(error.detail, hint=error.hint) from error
     with database.read() as session:
-        content = serving.tile_content(session, parse_path(tile))
+        content = serving.tile_content(session, wanted)
     return tagged(content, "application/octet-stream", cache=IMMUTABLE)
 
 

@@ -89,9 +89,9 @@ class TestReading:
         problem(ledger.get(f"/v1/ledger/tile/{path}"), 404, "ledger-tile-unknown")
 
     @pytest.mark.parametrize("path", ["x", "0/0", "0/000.p/256", "0/x000/000", "../checkpoint", "0/000.p/1/2"])
-    def test_what_names_no_tile_is_refused(self, ledger: TestClient, path: str) -> None:
+    def test_what_names_no_tile_is_not_found(self, ledger: TestClient, path: str) -> None:
         answer = ledger.get(f"/v1/ledger/tile/{path.replace('..', '%2e%2e')}")
-        problem(answer, 422, "ledger-tile-invalid")
+        problem(answer, 404, "ledger-tile-unknown")
 
     def test_an_entry_names_its_record_which_hashes_to_that_name(self, ledger: TestClient) -> None:
         entry = parse_entry(ledger.get("/v1/ledger/entries/5").content)
