@@ -15,6 +15,16 @@ from builder.cli.trusting import Choice, IdentityOption, IssuerOption, Rebuilder
 if TYPE_CHECKING:
     from builder.cli.verifying import Verification
 
+_ALL = "all"
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="KIND",
+        help="What must be signed beside it: signature, tests, scan, gate, sbom, references, or all. Repeatable.",
+    ),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     for command in (provenance, verify):
@@ -61,13 +71,14 @@ def verify(
     identity: IdentityOption = None,
     issuer: IssuerOption = None,
     rebuilder: RebuilderOption = None,
+    require: RequireOption = None,
     docker_config: DockerConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Verify the signed provenance of an image.
+    """Verify the signed provenance of an image, and what is signed beside it.
 
-    Every check must hold. With --rebuilder the registry must also hold that identity's attestation that the image was
-    rebuilt and is the same.
+    Every check must hold. With --require an attestation must be there; with --rebuilder the registry must also hold
+    that identity's attestation that the image was rebuilt and is the same.
     """
     from builder.cli.output import print_json
     from builder.cli.problems import tell_error
@@ -79,11 +90,12 @@ def verify(
             "what a rebuilder attests is in the registry: name the image there, HOST/REPOSITORY@sha256:…",
             param_hint="--rebuilder",
         )
+    required = _required(require or [])
     invocation = invocation_of(context)
     try:
         with evidence_of(invocation, image, docker_config) as evidence:
             trust = trusted(invocation, Choice(trusted_root, identity, issuer, rebuilder))
-            verification = verify_image(evidence, trust)
+            verification = verify_image(evidence, trust, required)
     except DigestMismatch as error:
         # Not a failure to look: the registry holds something else under this digest.
         tell_error(error, machine=json)
@@ -94,6 +106,15 @@ def verify(
         _print_verification(verification)
     if not verification.passed:
         raise typer.Exit(exits.REFUSED)
+
+
+def _required(names: list[str]) -> list[str]:
+    from builder.cli.gated import KINDS
+
+    unknown = next((name for name in names if name not in KINDS and name != _ALL), None)
+    if unknown is not None:
+        raise typer.BadParameter(f"{unknown!r} is none of {', '.join([*KINDS, _ALL])}", param_hint="--require")
+    return list(KINDS) if _ALL in names else names
 
 
 def _print_verification(verification: Verification) -> None:

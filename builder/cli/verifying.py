@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from builder.cli.bundles import told_predicate_type
 from builder.cli.evidence import Bundles, Evidence
-from builder.cli.gated import told_scan_and_gate
+from builder.cli.gated import told_beside
 from builder.cli.reproduced import Reproduction, reproductions_of
 from builder.cli.trusting import Trusted
 from builder.signing.slsa import Provenance
@@ -65,8 +65,9 @@ class Verification:
         return self.provenance is not None and all(check.passed for check in self.checks)
 
 
-def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
-    """Verify the SLSA provenance of an image. What cannot be had raises; what does not verify is a failed check."""
+def verify_image(evidence: Evidence, trust: Trusted, required: Sequence[str] = ()) -> Verification:
+    """Verify the SLSA provenance of an image and what is signed beside it. What cannot be had raises; what does not
+    verify is a failed check, and so is what is `required`, by its name in `KINDS`, and not there."""
     checks = []
     if evidence.manifest_from is not None:
         checks.append(
@@ -93,7 +94,7 @@ def verify_image(evidence: Evidence, trust: Trusted) -> Verification:
         checks.append(Check("provenance", False, f"not SLSA Provenance v1: {place}: {fault['msg']}"))
         return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, ignored=ignored)
     checks += [Check("builder id", True, provenance.run_details.builder.id), _recipe_check(provenance)]
-    checks += [Check(*told) for told in told_scan_and_gate(verified)]
+    checks += [Check(*told) for told in told_beside(verified, provenance, required)]
     reproduction = reproductions[0] if reproductions else None
     if reproduction is not None:
         checks.append(Check("reproduced", True, str(reproduction)))
