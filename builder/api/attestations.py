@@ -72,7 +72,9 @@ class AttestationList(_Answer):
     attestations: list[AttestationView]
 
 
-@router.get("/{digest}/attestations", summary="List what is signed of an image", responses=documented(401, 404, 503))
+@router.get(
+    "/{digest}/attestations", summary="List what is signed of an image", responses=documented(401, 404, 422, 503)
+)
 def list_attestations(digest: Digest, _: Caller, database: Store) -> AttestationList:
     """Those of every release of the image, newest first, and of every rebuild that found it equal."""
     with database.read() as session:

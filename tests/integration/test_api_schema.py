@@ -78,6 +78,7 @@ UNSAID = {
     ("/v1/policies/evaluate", "post"): ["positive_data_acceptance"],
     ("/v1/ledger/proofs/inclusion", "get"): ["positive_data_acceptance"],
     ("/v1/ledger/cosignatures", "post"): ["positive_data_acceptance"],
+    ("/v1/provenance", "get"): ["negative_data_rejection"],
     ("/v1/policies", "get"): ["negative_data_rejection"],
     ("/v1/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/builds", "get"): ["negative_data_rejection"],
