@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from builder import __version__
 from builder.api import (
+    archives,
     attestations,
     builds,
     comparisons,
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         images.router,
         documents.router,
         attestations.router,
+        archives.router,
         ledger.router,
         provenance.router,
         rebuilds.router,

@@ -27,7 +27,7 @@ RequireOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (provenance, verify):
+    for command in (provenance, bundle, verify):
         app.command()(command)
 
 
@@ -62,6 +62,27 @@ def provenance(
         typer.echo(as_json(parsed))
         return
     write(output, content)
+
+
+def bundle(
+    context: typer.Context,
+    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The image's digest.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Write there; it must not exist.", show_default=False)
+    ],
+) -> None:
+    """Fetch all evidence of an image as one tar archive.
+
+    With it, stock tools and the README in it, anybody can verify the image without the service.
+    """
+    from builder.cli.output import say
+    from builder.cli.writing import writing_anew
+    from builder.image.digests import parse_digest
+
+    parsed = parse_digest(digest)
+    with writing_anew(output) as file, invocation_of(context).client() as client:
+        client.bundle(parsed, file)
+    say(f"written to {output}; README.md in it tells how to verify it")
 
 
 def verify(

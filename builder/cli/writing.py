@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from builder.errors import Rejected
 
@@ -29,6 +32,24 @@ def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise _not_written(path, error.strerror or "it failed") from error
+
+
+@contextmanager
+def writing_anew(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, which is not there if it could not be written whole. Raises NotWritten."""
+    try:
+        file = path.open("xb")
+    except OSError as error:
+        raise _not_written(path, error.strerror or "it failed") from error
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _not_written(path, error.strerror or "it failed") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _not_written(path: Path, why: str) -> NotWritten:

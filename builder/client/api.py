@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -231,6 +231,12 @@ class Client:
         path = f"/v1/images/{_part(digest)}/attestations"
         listed = self._json(AttestationList, "GET", path).attestations
         return [self._content(f"{path}/{_part(one.digest)}") for one in listed]
+
+    def bundle(self, digest: str, file: IO[bytes]) -> None:
+        """The archive with all evidence of an image, written as it comes. It has not been verified. Raises OSError."""
+        with self._exchange("GET", f"/v1/images/{_part(digest)}/bundle") as response:
+            for chunk in response.iter_bytes():
+                file.write(chunk)
 
     def inventory(self, digest: str) -> bytes:
         """The inventory of an image, compressed. It has not been verified."""

@@ -20,6 +20,9 @@ from in_toto_attestation.v1.statement import Statement
 
 from builder.image.digests import digest_of
 from builder.image.documents import parse_manifest
+from builder.ledger.note import parse_key
+from builder.ledger.proof import parse_proof
+from builder.merkle.proofs import ProofInvalid
 from builder.registry.artifact import BUNDLE, bundle_manifest
 from builder.registry.reference import Repository
 from scripts.stack.services import ROOT, Stack
@@ -276,3 +279,71 @@ def test_a_released_image_tells_its_verdict_and_is_scanned_again(goldsmith: Gold
     listed = goldsmith.api.get("/v1/findings", params={"digest": web.digest, "limit": 500}).json()["findings"]
     assert len(listed) == sum(web.build["result"]["findings"].values())
     assert not any(one["sinceRelease"] for one in listed)
+
+
+class TestArchive:
+    """One file has all evidence, and what its README says is enough to verify it without us."""
+
+    @pytest.fixture(scope="class")
+    def unpacked(self, goldsmith: Goldsmith, web: Released, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        directory = tmp_path_factory.mktemp("archive")
+        goldsmith.run("bundle", web.digest, "-o", str(directory / "evidence.tar"))
+        assert run("tar", "-xf", directory / "evidence.tar", "-C", directory).returncode == 0
+        return directory
+
+    def test_it_is_whole_and_the_same_each_time(self, goldsmith: Goldsmith, web: Released, unpacked: Path) -> None:
+        done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=unpacked, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout
+        assert digest_of((unpacked / "manifest.json").read_bytes()) == web.digest
+        again = goldsmith.api.get(f"/v1/images/{web.digest}/bundle").raise_for_status()
+        assert again.content == (unpacked / "evidence.tar").read_bytes()
+        assert again.headers["content-type"] == "application/x-tar"
+
+    def test_stock_tools_verify_each_bundle_in_it(
+        self, cosign: Path, goldsmith: Goldsmith, web: Released, unpacked: Path
+    ) -> None:
+        who = ["--cert-identity", goldsmith.client["identity"], "--cert-oidc-issuer", goldsmith.client["issuer"]]
+        bundles = sorted((unpacked / "bundles").glob("*.json"))
+        assert {one.stem for one in bundles} >= {"provenance", "signature", "tests", "verdict", "references"}
+        for bundle in (one for one in bundles if not one.stem.startswith("reproduction")):
+            done = run(
+                Path(sys.executable).parent / "sigstore", "--trust-config", unpacked / "trust_config.json", "verify",
+                "identity", "--offline", "--bundle", bundle, *who, web.digest,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        done = run(
+            cosign, "verify-blob-attestation", "--new-bundle-format", "--bundle", unpacked / "bundles/provenance.json",
+            "--type", "slsaprovenance1", "--trusted-root", unpacked / "trusted_root.json",
+            "--certificate-identity", goldsmith.client["identity"],
+            "--certificate-oidc-issuer", goldsmith.client["issuer"], unpacked / "manifest.json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def test_its_documents_are_those_that_were_signed(self, unpacked: Path) -> None:
+        payload = json.loads((unpacked / "bundles/references.json").read_bytes())["dsseEnvelope"]["payload"]
+        told = {
+            one["name"]: one["digest"]["sha256"]
+            for one in json.loads(base64.b64decode(payload))["predicate"]["references"]
+        }
+        for name, file in (
+            ("inventory", "inventory.jsonl.zst"),
+            ("sbom-cyclonedx", "sbom.cdx.json"),
+            ("scan", "scan.json"),
+        ):
+            assert digest_of((unpacked / file).read_bytes()) == f"sha256:{told[name]}"
+
+    def test_the_ledgers_key_opens_the_proof_of_its_record(self, goldsmith: Goldsmith, unpacked: Path) -> None:
+        entry = (unpacked / "ledger/entry.json").read_bytes()
+        assert json.loads(entry)["recordDigest"] == digest_of((unpacked / "record.json").read_bytes())
+        proof = parse_proof((unpacked / "ledger/proof.tlog-proof").read_bytes())
+        keys = [parse_key(goldsmith.client["ledgerKey"])]
+        assert proof.verify(entry, keys).checkpoint.size > proof.index
+        with pytest.raises(ProofInvalid):
+            proof.verify(entry + b" ", keys)
+
+    def test_a_file_that_is_there_is_not_written_over(
+        self, goldsmith: Goldsmith, web: Released, unpacked: Path
+    ) -> None:
+        done = goldsmith.run("bundle", web.digest, "-o", str(unpacked / "evidence.tar"), check=False)
+        assert done.returncode == 1
+        assert "File exists" in done.stderr

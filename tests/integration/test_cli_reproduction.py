@@ -12,13 +12,18 @@ from builder.cli.invocation import Invocation
 from builder.cli.main import main
 from builder.cli.trusting import Choice, TrustIncomplete
 from builder.cli.trusting import trusted as whom_to_trust
+from builder.pipeline.evidence import kept
+from builder.policy.facts import MEDIA_TYPE
 from builder.sandbox.oidc import REBUILDER_IDENTITY
-from builder.store import builds
+from builder.store import attachments, builds
+from builder.store.attachments import Kind
 from tests.integration.published import Golden, Publisher, publishing
 from tests.integration.registry_server import running_registry
 from tests.integration.sandbox_server import Sandbox
 from tests.unit.cli_commands import newest, playing
 from tests.unit.cli_server import Api, running_api
+from tests.unit.evidence import judged_evidence
+from tests.unit.judged import facts
 
 Output = pytest.CaptureFixture[str]
 BELIEVED = ["--rebuilder", REBUILDER_IDENTITY]
@@ -227,6 +232,15 @@ class TestRebuild:
         assert "127.0.0.1:1 does not answer" in capsys.readouterr().err
 
 
+def judged(api: Api, build_id: str) -> None:
+    """Let a release have the facts that its verdict rests on, by which it would pass today."""
+    found = facts()
+    with api.database.write() as session:
+        attachments.attach(session, build_id, Kind.FACTS, MEDIA_TYPE, found.to_bytes())
+        build = builds.get(session, build_id)
+        build.evidence = {**build.evidence, "scan": kept(judged_evidence(found))}
+
+
 class TestUnchanged:
     def test_what_the_registry_still_has_is_not_built_again_unless_forced(
         self, golden: Golden, api: Api, capsys: Output
@@ -234,6 +248,7 @@ class TestUnchanged:
         with playing(api, "web", lambda worker: worker.release(golden.image.digest, repository=golden.repository)):
             assert main(["build", "web"]) == 0
         before = api.newest("web")
+        judged(api, before)
         capsys.readouterr()
         for option in ([], ["--no-wait"]):
             assert main(["build", "web", *option]) == 0
