@@ -96,7 +96,7 @@ def verify(
     docker_config: DockerConfigOption = None,
     json: Json = False,
 ) -> None:
-    """Verify the signed provenance of an image, and what is signed beside it.
+    """Verify all that is signed of an image.
 
     Every check must hold. With --require an attestation must be there; with --rebuilder the registry must also hold
     that identity's attestation that the image was rebuilt and is the same.
