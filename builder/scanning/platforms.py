@@ -30,11 +30,10 @@ _PARTS = {
 }  # fmt: skip
 
 
-def covers(database: Path, system: OperatingSystem | None) -> bool | None:
-    """Whether `database` (trivy.db) has advisories for `system`, and Trivy does not call it past its end of life.
+def covers(advisories: frozenset[str], system: OperatingSystem | None) -> bool | None:
+    """Whether a database with `advisories` (`buckets`) has those for `system`, and Trivy does not call it past its end of life.
 
-    None where nothing says which system it is. Of a family that is not known here the answer is no. Raises
-    DatabaseCorrupt.
+    None where nothing says which system it is. Of a family that is not known here the answer is no.
     """
     if system is None:
         return None
@@ -44,7 +43,7 @@ def covers(database: Path, system: OperatingSystem | None) -> bool | None:
     version = ".".join(system.name.split()[0].split(".")[:parts]) if system.name.split() else ""
     if parts and not version:
         return False
-    return " ".join([prefix, version] if parts else [prefix]) in buckets(database)
+    return " ".join([prefix, version] if parts else [prefix]) in advisories
 
 
 def buckets(database: Path) -> frozenset[str]:

@@ -16,7 +16,7 @@ from builder.scanning.database import Database, installed
 from builder.scanning.errors import ScanFailed, ScannerUnusable, ScanReportInvalid
 from builder.scanning.findings import DatabaseIdentity, Findings, ScannerIdentity, ScanResult
 from builder.scanning.layers import LayerMemory
-from builder.scanning.platforms import covers
+from builder.scanning.platforms import buckets, covers
 from builder.scanning.report import read_report, read_report_on_packages
 from builder.scanning.sarif import sarif
 from builder.scanning.sbom import check_complete, cyclonedx_purls
@@ -139,6 +139,8 @@ class Scanner:
         should_stop: Callable[[], bool] | None,
     ) -> ScanResult:
         started_at, begun = datetime.now(UTC), time.monotonic()
+        # read first: updates may clear this database away before the scan ends
+        advisories = buckets(database.directory / "db" / "trivy.db")
         with private_directory() as directory:
             raw = self._run_remembering(reference, scanner, database, directory, insecure, credentials, should_stop)
             report = read_report(raw, reference)
@@ -161,7 +163,7 @@ class Scanner:
             sarif=sarif(reference, report.findings, scanner, database.identity),
             scanner=scanner,
             database=database.identity,
-            covered=covers(database.directory / "db" / "trivy.db", report.operating_system),
+            covered=covers(advisories, report.operating_system),
             started_at=started_at,
             seconds=time.monotonic() - begun,
         )

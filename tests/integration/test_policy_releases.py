@@ -91,9 +91,9 @@ def test_the_names_of_releases_are_read_from_the_database(cache: Path) -> None:
         ("debian", "12.1", True), ("debian", "13", True), ("debian", "14", False), ("ubuntu", "24.04", False),
         ("debian", "", False), ("nobody", "1", False),
     ]:  # fmt: skip
-        assert covers(database, OperatingSystem(family=family, name=name)) is known
-    assert covers(database, OperatingSystem(family="debian", name="12.1", end_of_life=True)) is False
-    assert covers(database, None) is None
+        assert covers(buckets(database), OperatingSystem(family=family, name=name)) is known
+    assert covers(buckets(database), OperatingSystem(family="debian", name="12.1", end_of_life=True)) is False
+    assert covers(buckets(database), None) is None
 
 
 def test_a_clean_image_of_a_known_release_passes(staging: Registry, cache: Path) -> None:

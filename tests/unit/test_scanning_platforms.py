@@ -29,7 +29,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def covered(database: Path, family: str, name: str, **more: bool) -> bool | None:
-    return covers(database, OperatingSystem(family=family, name=name, **more))
+    return covers(buckets(database), OperatingSystem(family=family, name=name, **more))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_release_past_its_end_of_life_is_not(database: Path) -> None:
 
 
 def test_of_what_does_not_say_what_it_is_nobody_knows(database: Path) -> None:
-    assert covers(database, None) is None
+    assert covers(buckets(database), None) is None
 
 
 def test_a_name_that_is_no_bucket_does_not_count(tmp_path: Path) -> None:
