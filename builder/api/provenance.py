@@ -64,7 +64,7 @@ def _wanted(
         str | None,
         Query(
             max_length=511,
-            pattern=r"^[^\s\x00]+$",
+            pattern="^[!-~]+$",
             description="NAME or NAME@VERSION, of a binary or a source package; the version whole, or upstream's.",
             examples=["openssl@3.0.15"],
         ),

@@ -356,7 +356,7 @@ class Metadata(Strict):
     name: Name
     description: Text = ""
     version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")] | None = None
-    source: Annotated[str, StringConstraints(pattern=r"^https://[^\s]+$", max_length=1024)] | None = None
+    source: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=1024)] | None = None
     licenses: Text | None = Field(default=None, description="An SPDX licence expression.")
 
 

@@ -31,7 +31,7 @@ _PARTS = {
 
 
 def covers(advisories: frozenset[str], system: OperatingSystem | None) -> bool | None:
-    """Whether a database with `advisories` (`buckets`) has those for `system`, and Trivy does not call it past its end of life.
+    """Whether a database with `advisories` (`buckets`) has those for `system`, whose life Trivy does not say has ended.
 
     None where nothing says which system it is. Of a family that is not known here the answer is no.
     """
