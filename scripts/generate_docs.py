@@ -18,6 +18,7 @@ import builder
 import workers
 from builder.api.app import create_app
 from builder.api.problems import known_problems
+from builder.api.scopes import ROUTES
 from builder.forensics.configuration_rules import CONFIGURATION_RULES
 from builder.forensics.diff import Diff
 from builder.forensics.findings import Kind
@@ -39,6 +40,7 @@ def pages() -> dict[str, str]:
     return {
         "settings.md": _settings(),
         "problems.md": _problems(),
+        "scopes.md": _scopes(),
         "formats/canonical.md": _canonical(),
         "recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
         "comparison-rules.md": _comparison_rules(),
@@ -85,6 +87,22 @@ def _problems() -> str:
         doc = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ") if "__doc__" in vars(kind) else ""
         meaning = f"{kind.title}. {doc}".replace("|", "\\|").strip()
         lines.append(f"| `{slug}` | {kind.status} | {'yes' if kind.retryable else 'no'} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _scopes() -> str:
+    lines = [
+        "# Scopes",
+        "",
+        "What an API key may do. `admin` implies all others; none of the others implies another: who asks for builds",
+        "and follows them needs `builds:write` and `builds:read`. Where two are named, one is enough. Made from",
+        "`builder/api/scopes.py`; do not edit.",
+        "",
+        "| route | scope |",
+        "| --- | --- |",
+    ]
+    for action, needs in ROUTES.items():
+        lines.append(f"| `{action}` | {' or '.join(f'`{scope}`' for scope in needs.scopes) or 'open'} |")
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ from builder.api import (
     verdicts,
 )
 from builder.api.conditional import Conditional
+from builder.api.scopes import ROUTES
 from builder.api.turns import Turns
 from builder.api.views import LogPage
 from builder.errors import Problem
@@ -38,7 +39,8 @@ from builder.verdicts.report import VerdictReport
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
-Every failure is a problem detail (RFC 9457). All but health, trust and problem pages needs an API key.
+Every failure is a problem detail (RFC 9457). All but health, trust and problem pages needs an API key
+with the scope that `security` names.
 """
 
 
@@ -100,8 +102,12 @@ def _document_models(app: FastAPI) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        for operations in document["paths"].values():
-            for operation in operations.values():
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                needs = ROUTES.get(f"{method.upper()} {path}")
+                if needs is not None and needs.scopes:
+                    # Roles, as OpenAPI 3.1 has them for bearer tokens: one of these is enough.
+                    operation["security"] = [{"HTTPBearer": [scope.value]} for scope in needs.scopes]
                 invalid = operation["responses"].get("422", {})
                 if "application/json" in invalid.get("content", {}):
                     del operation["responses"]["422"]

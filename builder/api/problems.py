@@ -74,7 +74,9 @@ def install(app: FastAPI) -> None:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route, for the OpenAPI document."""
+    """`responses` of a route, for the OpenAPI document. Who must be known must have the scope, too."""
+    if HTTPStatus.UNAUTHORIZED in statuses:
+        statuses = tuple(sorted({*statuses, HTTPStatus.FORBIDDEN.value}))
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -9,9 +9,11 @@ import typer
 
 from builder.cli.evidence import DockerConfigOption
 from builder.cli.invocation import Json, invocation_of
+from builder.cli.keys import ExpiresOption, NameArgument, SaveOption, make_key
+from builder.store.scopes import Scope
 
 app = typer.Typer(
-    help="For operators: database, API keys, sample data. Uses GOLDSMITH_* settings.", no_args_is_help=True
+    help="For operators: database, a first API key, sample data. Uses GOLDSMITH_* settings.", no_args_is_help=True
 )
 
 
@@ -34,53 +36,16 @@ def migrate(json: Json = False) -> None:
 @app.command("create-key")
 def create_key(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it.", show_default=False)],
-    save: Annotated[
-        bool, typer.Option("--save", help="Put it into the client configuration with the URL; do not print it.")
-    ] = False,
+    name: NameArgument,
+    expires: ExpiresOption = None,
+    save: SaveOption = False,
     json: Json = False,
 ) -> None:
-    """Make an API key and print it, this once.
+    """Make an API key that may do everything, and print it, this once.
 
-    Only a hash of it is kept.
+    Only a hash of it is kept. `goldsmith key create` makes keys that may do less.
     """
-    from pydantic import SecretStr
-
-    from builder.cli.configuration import Configuration, place_to_save
-    from builder.cli.configuration import save as save_configuration
-    from builder.cli.invocation import DEFAULT_URL
-    from builder.cli.output import complain, print_json, say
-    from builder.settings import load_settings
-    from builder.store.database import Database
-    from builder.store.keys import create_key as create
-
-    if not (0 < len(name) <= 100 and name.isprintable()):
-        raise typer.BadParameter("a name has 1 to 100 printable characters", param_hint="NAME")
-    invocation = invocation_of(context)
-    kept = invocation.found.configuration if invocation.found else Configuration()
-    database = Database(load_settings().database_url)
-    database.migrate()
-    with database.write() as session:
-        key = create(session, name)
-    database.close()
-    if not save:
-        if json:
-            print_json({"name": name, "key": key})
-        else:
-            typer.echo(key)
-            complain(f"This is the key of {name!r}. It cannot be shown again.")
-        return
-    path = (
-        invocation.found.path
-        if invocation.found
-        else place_to_save(invocation.configuration_file, Path.cwd(), Path.home())
-    )
-    url = invocation.url or kept.url or DEFAULT_URL
-    save_configuration(path, kept.model_copy(update={"url": url, "key": SecretStr(key)}))
-    if json:
-        print_json({"name": name, "url": url, "savedIn": str(path)})
-    else:
-        say(f"the key of {name!r} for {url} is in {path}")
+    make_key(invocation_of(context), name, [Scope.ADMIN], expires, save=save, json=json)
 
 
 @app.command("sample-database")

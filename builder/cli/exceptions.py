@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from builder.cli import exits
 from builder.cli.invocation import Json, invocation_of
+from builder.cli.moments import end_of
 from builder.errors import Rejected
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ OwnerOption = Annotated[str, typer.Option("--owner", metavar="WHO", help="Who an
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="WHY", help="Why it may be.", show_default=False)]
 ExpiresOption = Annotated[
     str,
-    typer.Option("--expires", metavar="DAY|DAYS", help="A day, 2027-01-31, or a number of days.", show_default=False),
+    typer.Option("--expires", metavar="DAY|DAYS", help="A day, 2027-01-31, or 90d.", show_default=False),
 ]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="Only in images of this recipe.")]
 DigestOption = Annotated[str | None, typer.Option("--digest", help="Only in this image.")]
@@ -58,7 +58,7 @@ def add(
     """Except a vulnerability for a while. It counts once the service has signed it."""
     told = {
         "vulnerability": vulnerability, "package": package, "recipe": recipe, "digest": digest, "owner": owner,
-        "reason": reason, "expires": _moment(expires), "status": status, "justification": justification,
+        "reason": reason, "expires": end_of(expires).isoformat(), "status": status, "justification": justification,
     }  # fmt: skip
     with invocation_of(context).client() as client:
         made = client.submit_exception({name: value for name, value in told.items() if value is not None})
@@ -88,7 +88,7 @@ def import_file(
         raise VexFileUnreadable(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise VexFileUnreadable(f"{file} is not JSON") from error
-    told = {"document": document, "owner": owner, "reason": reason, "expires": _moment(expires)}
+    told = {"document": document, "owner": owner, "reason": reason, "expires": end_of(expires).isoformat()}
     scope = {name: value for name, value in (("recipe", recipe), ("digest", digest)) if value is not None}
     with invocation_of(context).client() as client:
         made, left_out = client.import_exceptions({**told, **scope})
@@ -132,19 +132,6 @@ def revoke(
     with invocation_of(context).client() as client:
         ended = client.revoke_exception(exception_id)
     _print([ended], json)
-
-
-def _moment(text: str) -> str:
-    """A day ends at its end, in UTC."""
-    if text.isascii() and text.isdigit() and len(text) < 5:
-        return (datetime.now(UTC) + timedelta(days=int(text))).replace(microsecond=0).isoformat()
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day such as 2027-01-31", param_hint="--expires") from None
-    if len(text) <= len("2027-01-31"):
-        moment = moment + timedelta(days=1)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def _print(found: Sequence[ExceptionTold], json: bool) -> None:

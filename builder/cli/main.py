@@ -21,6 +21,7 @@ from builder.cli import (
     exits,
     findings,
     inventories,
+    keys,
     ledger,
     locks,
     policies,
@@ -80,6 +81,7 @@ app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")
 app.add_typer(exceptions.app, name="exceptions")
+app.add_typer(keys.app, name="key")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policies.app, name="policy")
 builds.add_to(app)

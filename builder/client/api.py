@@ -382,7 +382,7 @@ class Client:
                 f"{self.url} answered {method} {path} with {response.status_code} ({kind})",
                 hint="is there a Goldsmith API at this address?",
             )
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if told.slug == "not-authenticated":
             return ApiProblem(
                 told,
                 hint="give a key with --key, GOLDSMITH_API_KEY or the client configuration; "

@@ -13,8 +13,8 @@ from sqlalchemy import update
 
 from builder.api.bodies import MAX_BODY
 from builder.settings import Settings
+from builder.store.callers import ApiKey
 from builder.store.database import Database
-from builder.store.schema import ApiKey
 from tests.unit.api import problem
 from tests.unit.evidence import digest
 

@@ -27,7 +27,8 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 def owner(database: Database, key: str) -> str | None:
     with database.read() as session:
-        return keys.owner_of(session, key)
+        found = keys.find_key(session, key)
+        return found.name if found else None
 
 
 def test_migrating_twice_is_once(database: Database, capsys: Output) -> None:

@@ -14,10 +14,11 @@ from builder.ledger.record import FORMAT, ReleaseRecord, append
 from builder.store import attachments, builds, journal
 from builder.store.attachments import Kind
 from builder.store.builds import Submission
+from builder.store.callers import ApiKey
 from builder.store.database import Database
 from builder.store.journal import Line
-from builder.store.keys import create_key, owner_of
-from builder.store.schema import ApiKey, Blob, Build, Record, Release
+from builder.store.keys import create_key, find_key
+from builder.store.schema import Blob, Build, Record, Release
 
 pytest_plugins = ["tests.unit.databases"]
 SUBMISSION = Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")
@@ -179,7 +180,9 @@ class TestKeys:
         assert key.startswith("gs_")
         assert len(key) > 40
         with database.read() as session:
-            assert owner_of(session, key) == "ci"
+            found = find_key(session, key)
+            assert found is not None
+            assert found.name == "ci"
             row = session.scalars(select(ApiKey)).one()
             assert key not in (row.id, row.name, row.key_hash)
             assert row.key_hash == hashlib.sha256(key.encode()).hexdigest()
@@ -189,14 +192,14 @@ class TestKeys:
         with database.write() as session:
             create_key(session, "ci")
         with database.read() as session:
-            assert owner_of(session, other) is None
+            assert find_key(session, other) is None
 
     def test_a_revoked_key_is_nobodys(self, database: Database) -> None:
         with database.write() as session:
             key = create_key(session, "ci")
             session.execute(update(ApiKey).values(revoked_at=1.0))
         with database.read() as session:
-            assert owner_of(session, key) is None
+            assert find_key(session, key) is None
 
 
 def record(build_id: str) -> ReleaseRecord:

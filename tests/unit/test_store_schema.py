@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from builder.api.views import build_view
 from builder.errors import SettingsInvalid
@@ -23,11 +26,13 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import builds
+from builder.store import audit, builds
 from builder.store import database as module
+from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
-from builder.store.keys import create_key, owner_of
+from builder.store.keys import create_key, every, find_key
 from builder.store.schema import Base
+from builder.store.scopes import Scope
 from builder.store.states import BUILD, RESOLVE, Purpose
 from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
@@ -154,7 +159,7 @@ def test_records_from_before_the_tree_stand_in_it_as_if_they_had_been_appended(e
     with connected(empty_url) as connection:
         command.downgrade(config(connection), "0004")
         assert set(inspect(connection).get_table_names()) == {
-            name for name in TABLES if not name.startswith("ledger_")
+            name for name in TABLES if not name.startswith("ledger_") and name != "audit"
         } | {"alembic_version"}
     database.migrate()
     assert tree_rows(database) == appended
@@ -164,13 +169,66 @@ def test_records_from_before_the_tree_stand_in_it_as_if_they_had_been_appended(e
     database.close()
 
 
+def test_keys_from_before_there_were_scopes_may_do_what_they_could(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate("0005")
+    digests = {"0" * 16: hashlib.sha256(b"gs_old").hexdigest(), "1" * 16: "f" * 64}
+    with connected(empty_url) as connection:
+        for key_id, found, revoked in zip(digests, digests.values(), (None, 2.0), strict=True):
+            connection.execute(
+                text("INSERT INTO api_keys (id, name, key_hash, created_at, revoked_at) VALUES (:i, 'ci', :h, 1, :r)"),
+                {"i": key_id, "h": found, "r": revoked},
+            )
+    database.migrate()
+    with database.read() as session:
+        key = find_key(session, "gs_old")
+        assert key is not None
+        assert (key.name, key.scopes, key.expires_at, key.last_used_at) == ("ci", ["admin"], None, None)
+        assert [one.revoked_at for one in every(session, revoked=True)] == [None, 2.0]
+    with pytest.raises(IntegrityError), connected(empty_url) as connection:
+        connection.execute(text("INSERT INTO api_keys (id, name, key_hash, created_at) VALUES ('2', 'x', 'x', 1)"))
+    database.close()
+
+
+def test_a_key_that_was_limited_does_not_outlive_its_limits(empty_url: str) -> None:
+    database = Database(empty_url)
+    database.migrate()
+    with database.write() as session:
+        create_key(session, "all")
+        create_key(session, "ends", expires_at=time.time() + 1000)
+        create_key(session, "reads", [Scope.BUILDS_READ])
+        audit.append(session, AuditEntry(at=1.0, action="GET /x", subject="", status=403))
+    with connected(empty_url) as connection:
+        command.downgrade(config(connection), "0005")
+    with connected(empty_url) as connection:
+        found = connection.execute(text("SELECT name FROM api_keys WHERE revoked_at IS NULL")).scalars().all()
+        assert found == ["all"]
+        assert "audit" not in inspect(connection).get_table_names()
+    database.migrate()
+    with database.read() as session:
+        assert [(one.name, one.scopes) for one in every(session)] == [("all", ["admin"])]
+    database.close()
+
+
+@pytest.mark.parametrize("change", ["UPDATE audit SET status = 200", "DELETE FROM audit"])
+def test_the_database_refuses_to_change_the_audit_log(url: str, database: Database, change: str) -> None:
+    with database.write() as session:
+        audit.append(session, AuditEntry(at=1.0, action="GET /x", subject="", status=403))
+    with pytest.raises(DBAPIError, match="append-only"), connected(url) as connection:
+        connection.execute(text(change))
+    with database.read() as session:
+        assert [one.status for one in audit.page(session)] == [403]
+
+
 def test_migrating_twice_changes_nothing_and_keeps_what_is_there(url: str) -> None:
     database = Database(url)
     with database.write() as session:
         key = create_key(session, "ci")
     database.migrate()
     with database.read() as session:
-        assert owner_of(session, key) == "ci"
+        found = find_key(session, key)
+        assert found is not None
+        assert found.name == "ci"
     database.close()
 
 

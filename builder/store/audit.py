@@ -1,0 +1,24 @@
+"""The audit log: only ever appended to, read from its end."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from builder.store.callers import AuditEntry
+
+
+def append(session: Session, entry: AuditEntry) -> None:
+    session.add(entry)
+
+
+def page(
+    session: Session, *, caller: str | None = None, before: int | None = None, limit: int = 100
+) -> list[AuditEntry]:
+    """The newest first; of one caller, by the key's name, and older than the entry `before`."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
+    if caller is not None:
+        query = query.where(AuditEntry.caller == caller)
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    return list(session.scalars(query))
