@@ -30,6 +30,7 @@ from builder.image.entry import EntryType
 from builder.policy.organisation import OrganisationPolicy
 from builder.recipes.schema import recipe_schema
 from builder.settings import Settings
+from builder.verification.policy import VerificationPolicy
 from scripts.policy_pages import policy_pages
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -48,6 +49,7 @@ def pages() -> dict[str, str]:
         "diff.schema.json": _schema(Diff, "Goldsmith diff"),
         "openapi.json": json.dumps(create_app(Settings(database_url="sqlite://")).openapi(), indent=2) + "\n",
         "policy.schema.json": _schema(OrganisationPolicy, "Goldsmith policy"),
+        "verification-policy.schema.json": _schema(VerificationPolicy, "Goldsmith verification policy"),
         **policy_pages(),
     }
 

@@ -26,6 +26,7 @@ from builder.api import (
     recipes,
     service,
     verdicts,
+    verifications,
 )
 from builder.api.conditional import Conditional
 from builder.api.scopes import ROUTES
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         findings.router,
         verdicts.router,
         policies.router,
+        verifications.router,
         recipes.router,
         service.router,
     ):

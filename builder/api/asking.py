@@ -116,6 +116,16 @@ class EvaluationRequest(_Body):
         return self
 
 
+class VerificationRequest(_Body):
+    """Which image to verify, and what to expect of it."""
+
+    digest: str = Field(pattern="^sha256:[0-9a-f]{64}$", description="A released image, by its manifest's digest.")
+    policy: dict[str, Any] | None = Field(
+        default=None,
+        description="A `VerificationPolicy`, without `trustedRoot`; without `signers` the service must have signed.",
+    )
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -140,6 +150,16 @@ def documented_rebuild() -> dict[str, Any]:
 def documented_evaluation() -> dict[str, Any]:
     schema = EvaluationRequest.model_json_schema(by_alias=True)
     example = {"image": "sha256:" + "5c" * 32, "policy": "apiVersion: goldsmith/v1\nkind: Policy\n…"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+def documented_verification() -> dict[str, Any]:
+    schema = VerificationRequest.model_json_schema(by_alias=True)
+    policy = {
+        "apiVersion": "goldsmith/v1", "kind": "VerificationPolicy", "metadata": {"name": "production"},
+        "spec": {"require": ["all"], "hermetic": True, "maxAgeDays": 90},
+    }  # fmt: skip
+    example = {"digest": "sha256:" + "5c" * 32, "policy": policy}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
@@ -193,6 +213,11 @@ def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
 def asked_rebuild(body: Body) -> RebuildRequest:
     """Nothing said is a plain rebuild. Raises RequestInvalid."""
     return _parsed(RebuildRequest, body.content) if body.content else RebuildRequest()
+
+
+def asked_verification(body: Body) -> VerificationRequest:
+    """Raises RequestInvalid."""
+    return _parsed(VerificationRequest, body.content)
 
 
 def asked_evaluation(body: Body) -> EvaluationRequest:

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 
 from builder.cli.evidence import Evidence
-from builder.cli.trusting import Trusted
-from builder.cli.verifying import Verification, verify_image
 from builder.errors import GoldsmithError
 from builder.forensics.comparison import Comparison, GoldenImage, compare_subject
 from builder.forensics.golden import NotCompared, golden_configuration, signed_inventory
@@ -18,6 +16,8 @@ from builder.forensics.subjects.image import ImageSubject
 from builder.forensics.subjects.subject import Subject, SubjectKind
 from builder.image.digests import digest_of, digest_of_file
 from builder.signing.slsa import Provenance
+from builder.verification.image import Verification, verify_image
+from builder.verification.trust import Trusted
 
 
 def verified_golden(evidence: Evidence, trust: Trusted) -> GoldenImage:

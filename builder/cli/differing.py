@@ -15,9 +15,9 @@ from builder.cli.invocation import Invocation, Json, invocation_of
 from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RootOption, trusted
 
 if TYPE_CHECKING:
-    from builder.cli.trusting import Trusted
     from builder.forensics.diff import Diff
     from builder.forensics.releases import Release
+    from builder.verification.trust import Trusted
 
 _GOLDEN = "HOST/REPOSITORY@sha256:… or :TAG, or a digest, asked of the API."
 

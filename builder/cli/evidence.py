@@ -14,6 +14,8 @@ import typer
 
 from builder.cli.invocation import Invocation
 from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.verification.evidence import Bundles, LedgerEvidence
+from builder.verification.evidence import Evidence as Verifiable
 
 if TYPE_CHECKING:
     from builder.image.layout import Image
@@ -53,24 +55,9 @@ class ConfigMismatch(Rejected):
     title = "The config that was given is not the image's"
 
 
-@dataclass(frozen=True)
-class Bundles:
-    """Bundles as they were found; `unreadable` says why others could not even be read."""
+class Evidence(Verifiable, Protocol):
+    """Besides what is verified, what a comparison needs."""
 
-    found: tuple[bytes, ...]
-    unreadable: tuple[str, ...] = ()
-
-
-class Evidence(Protocol):
-    """`digest` is the image's; `manifest_from` is the registry whose manifest it was computed from, if one was."""
-
-    @property
-    def image(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def manifest_from(self) -> str | None: ...
-    def bundles(self) -> Bundles: ...
     def inventory(self, digest: str, destination: Path) -> None:
         """Put the inventory with this digest into a new file; the content has that digest. Raises InventoryMissing."""
 
@@ -147,6 +134,28 @@ class _FromApi:
         with self.invocation.client() as client:
             return Bundles(tuple(client.attestations(self.digest)))
 
+    def ledger(self) -> LedgerEvidence | None:
+        from builder.client.errors import ApiProblem
+        from builder.ledger.proof import parse_proof
+
+        with self.invocation.client() as client:
+            released = client.releases({"digest": self.digest}, limit=1)
+            if not released:
+                return None
+            try:
+                proof = client.ledger(f"proofs/inclusion?format=tlog-proof&record={released[0].record_digest}")
+                index = parse_proof(proof).index
+                return LedgerEvidence(
+                    client.ledger(f"entries/{index}/record"), client.ledger(f"entries/{index}"), proof
+                )
+            except ApiProblem as error:
+                if error.told.status == 404:
+                    return None  # recorded, and the ledger not signed since
+                raise
+
+    def documents(self) -> dict[str, str]:
+        return {}
+
     def inventory(self, digest: str, destination: Path) -> None:
         from builder.image.digests import digest_of
 
@@ -209,6 +218,12 @@ class _FromRegistry:
             except GoldsmithError as error:
                 unreadable.append(f"bundle {blob.digest}: {error.detail}")
         return Bundles(tuple(found), tuple(unreadable))
+
+    def ledger(self) -> None:
+        """A registry has none."""
+
+    def documents(self) -> dict[str, str]:
+        return {}
 
     def inventory(self, digest: str, destination: Path) -> None:
         from builder.registry.attached import attached

@@ -11,7 +11,7 @@ import typer
 
 from builder.cli import exits
 from builder.cli.invocation import Invocation, Json, invocation_of
-from builder.errors import Rejected
+from builder.cli.ledger_keys import LedgerKeyOption, content_of, read_keys
 
 if TYPE_CHECKING:
     from builder.ledger.checking import Checked
@@ -25,18 +25,9 @@ app = typer.Typer(help="The ledger: what was released and compared, in a Merkle 
 key_app = typer.Typer(help="The key that signs the ledger's checkpoints.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
 
-LedgerKeyOption = Annotated[
-    str | None,
-    typer.Option("--ledger-key", metavar="KEY|FILE", help="The verifier key to believe, or a file of such keys."),
-]
 OldCheckpoints = Annotated[
     list[Path] | None, typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was kept. Repeatable.")
 ]
-
-
-class FileUnreadable(Rejected):
-    slug = "file-unreadable"
-    title = "A file cannot be read"
 
 
 @app.command()
@@ -206,7 +197,7 @@ def _reading(invocation: Invocation, directory: Path | None, save: Path | None) 
     from builder.ledger.damage import LedgerNotIntact, Reason
 
     if directory is not None:
-        yield lambda path: _content(directory / path)
+        yield lambda path: content_of(directory / path)
         return
     with invocation.client() as client:
 
@@ -259,8 +250,7 @@ def _keys(invocation: Invocation, given: str | None, theirs: Callable[[], bytes]
     configured = invocation.found.configuration.ledger_key if invocation.found else None
     text = given or configured
     if text is not None:
-        named = text if "+" in text and not Path(text).exists() else _content(Path(text)).decode("utf-8", "replace")
-        return [parse_key(line) for line in named.split()], True
+        return read_keys(text), True
     found = [parse_key(line) for line in theirs().decode("utf-8", "replace").split()]
     names = ", ".join(f"{key.name}+{key.id.hex()}" for key in found) or "none"
     complain(f"The key is the ledger's own word ({names}): keep it, and give it with --ledger-key.", "yellow")
@@ -272,7 +262,7 @@ def _kept(path: Path, keys: Sequence[VerifierKey]) -> Kept:
     from builder.ledger.checkpoint import open_checkpoint
     from builder.ledger.history import Kept
 
-    return Kept(open_checkpoint(_content(path), keys).checkpoint, str(path))
+    return Kept(open_checkpoint(content_of(path), keys).checkpoint, str(path))
 
 
 def _require_continued(kept: Kept, opened: OpenedCheckpoint, read: Read) -> None:
@@ -293,13 +283,6 @@ def _require_continued(kept: Kept, opened: OpenedCheckpoint, read: Read) -> None
             verify_consistency(old.size, new.size, old.root, new.root, path)
     except (ProofInvalid, TileInvalid) as error:
         raise LedgerNotIntact(Reason.REWRITTEN, f"{kept.source} is not continued: {error.detail}") from error
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileUnreadable(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _refuse(error: LedgerNotIntact, *, machine: bool) -> None:

@@ -30,6 +30,7 @@ from builder.cli import (
     recipes,
     releases,
     verdict,
+    verifying,
 )
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
@@ -88,6 +89,7 @@ builds.add_to(app)
 rebuilds.add_to(app)
 recipes.add_to(app)
 provenance.add_to(app)
+verifying.add_to(app)
 compare.add_to(app)
 differing.add_to(app)
 inventories.add_to(app)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.bundles import decoded_statement, read_bundle
-from builder.cli.evidence import Bundles, InventoryMissing
-from builder.client.errors import AnswerUnexpected
+from builder.cli.evidence import InventoryMissing
 from builder.errors import Rejected
+from builder.verification.evidence import Bundles
+from builder.verification.quoted import BundleUnreadable, decoded_statement, read_bundle
 
 if TYPE_CHECKING:
     from builder.image.layout import Image
@@ -47,6 +47,12 @@ class FromFiles:
 
     def bundles(self) -> Bundles:
         return Bundles(self.bundle_contents)
+
+    def ledger(self) -> None:
+        """It is not among the files that can be named."""
+
+    def documents(self) -> dict[str, str]:
+        return {}
 
     def inventory(self, digest: str, destination: Path) -> None:
         from builder.image.digests import digest_of_file
@@ -108,7 +114,7 @@ def _spoken_of(bundles: Sequence[bytes]) -> str:
         try:
             subjects = decoded_statement(read_bundle(content))["subject"]
             found |= {f"sha256:{subject['digest']['sha256']}" for subject in subjects}
-        except (AnswerUnexpected, KeyError, TypeError):
+        except (BundleUnreadable, KeyError, TypeError):
             continue
     if len(found) != 1:
         raise EvidenceUnreadable(

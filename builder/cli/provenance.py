@@ -1,33 +1,17 @@
-"""The commands about evidence: fetch the provenance, verify an image."""
+"""The commands that fetch evidence: the provenance, or all of it as one archive."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from builder.cli import exits
-from builder.cli.evidence import DockerConfigOption, ImageArgument, digest_alone, evidence_of
 from builder.cli.invocation import Json, invocation_of
-from builder.cli.trusting import Choice, IdentityOption, IssuerOption, RebuilderOption, RootOption, trusted
-
-if TYPE_CHECKING:
-    from builder.cli.verifying import Verification
-
-_ALL = "all"
-RequireOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--require",
-        metavar="KIND",
-        help="What must be signed beside it: signature, tests, scan, gate, sbom, references, or all. Repeatable.",
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (provenance, bundle, verify):
+    for command in (provenance, bundle):
         app.command()(command)
 
 
@@ -46,10 +30,10 @@ def provenance(
 
     The API gives it as a Sigstore bundle. Nothing is checked here: `goldsmith verify` does that.
     """
-    from builder.cli.bundles import decoded_statement, read_bundle
     from builder.cli.output import as_json, complain
     from builder.cli.writing import write
     from builder.image.digests import parse_digest
+    from builder.verification.quoted import decoded_statement, read_bundle
 
     with invocation_of(context).client() as client:
         content = client.provenance(parse_digest(digest))
@@ -83,92 +67,3 @@ def bundle(
     with writing_anew(output) as file, invocation_of(context).client() as client:
         client.bundle(parsed, file)
     say(f"written to {output}; README.md in it tells how to verify it")
-
-
-def verify(
-    context: typer.Context,
-    image: ImageArgument,
-    trusted_root: RootOption = None,
-    identity: IdentityOption = None,
-    issuer: IssuerOption = None,
-    rebuilder: RebuilderOption = None,
-    require: RequireOption = None,
-    docker_config: DockerConfigOption = None,
-    json: Json = False,
-) -> None:
-    """Verify all that is signed of an image.
-
-    Every check must hold. With --require an attestation must be there; with --rebuilder the registry must also hold
-    that identity's attestation that the image was rebuilt and is the same.
-    """
-    from builder.cli.output import print_json
-    from builder.cli.problems import tell_error
-    from builder.cli.verifying import verification_data, verify_image
-    from builder.registry.errors import DigestMismatch
-
-    if rebuilder is not None and digest_alone(image):
-        raise typer.BadParameter(
-            "what a rebuilder attests is in the registry: name the image there, HOST/REPOSITORY@sha256:…",
-            param_hint="--rebuilder",
-        )
-    required = _required(require or [])
-    invocation = invocation_of(context)
-    try:
-        with evidence_of(invocation, image, docker_config) as evidence:
-            trust = trusted(invocation, Choice(trusted_root, identity, issuer, rebuilder))
-            verification = verify_image(evidence, trust, required)
-    except DigestMismatch as error:
-        # Not a failure to look: the registry holds something else under this digest.
-        tell_error(error, machine=json)
-        raise typer.Exit(exits.REFUSED) from error
-    if json:
-        print_json(verification_data(verification))
-    else:
-        _print_verification(verification)
-    if not verification.passed:
-        raise typer.Exit(exits.REFUSED)
-
-
-def _required(names: list[str]) -> list[str]:
-    from builder.cli.gated import KINDS
-
-    unknown = next((name for name in names if name not in KINDS and name != _ALL), None)
-    if unknown is not None:
-        raise typer.BadParameter(f"{unknown!r} is none of {', '.join([*KINDS, _ALL])}", param_hint="--require")
-    return list(KINDS) if _ALL in names else names
-
-
-def _print_verification(verification: Verification) -> None:
-    from rich.text import Text
-
-    from builder.cli.output import say, styled
-
-    for check in verification.checks:
-        mark = Text("ok    ", "green") if check.passed else Text("FAILED", "bold red")
-        say(mark, f"  {check.name:<18}  ", check.detail)
-    for why in verification.ignored:
-        say(styled(f"ignored another bundle: {why}", "dim"))
-    say()
-    print_trust(verification)
-    if verification.passed:
-        say(styled(f"verified: {verification.image}", "bold green"))
-    else:
-        say(styled(f"NOT verified: {verification.image}", "bold red"))
-
-
-def print_trust(verification: Verification) -> None:
-    from builder.cli.output import say, styled
-
-    trust = verification.trust
-    if trust.from_server:
-        say(
-            styled(
-                f"Trust comes from {trust.source}: the server that is checked says itself whom to trust. "
-                "Give --trusted-root, --identity and --issuer for a check that does not rest on its word.",
-                "yellow",
-            )
-        )
-    else:
-        say(f"trust from {trust.source}")
-    if verification.statement is not None and verification.statement.sandbox:
-        say(styled("SANDBOX signature: for trying things out, it proves nothing to others.", "bold yellow"))

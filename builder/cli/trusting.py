@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from builder.cli.invocation import Invocation
+from builder.cli.ledger_keys import read_keys
 from builder.errors import Rejected
+from builder.verification.trust import Signatory, Trusted
 
 if TYPE_CHECKING:
     from sigstore.models import TrustedRoot
 
+    from builder.cli.configuration import Configuration
     from builder.client.models import TrustOffer
+    from builder.ledger.note import VerifierKey
+    from builder.verification.policy import VerificationPolicy
 
 RootOption = Annotated[
     str | None,
@@ -42,26 +47,50 @@ class TrustIncomplete(Rejected):
 
 @dataclass(frozen=True)
 class Choice:
-    """The options of a command: all, some or none may be given."""
+    """The options of a command: all, some or none may be given. `directory` has the trusted root's file.
+
+    `also` and `ledger_keys` come from a policy; `ledger_key` is a key or a file. `source` says who chose."""
 
     trusted_root: str | None
     identity: str | None
     issuer: str | None
     rebuilder: str | None = None
+    also: tuple[Signatory, ...] = ()
+    ledger_key: str | None = None
+    ledger_keys: tuple[str, ...] = ()
+    directory: Path = Path()
+    source: str = "the command line"
 
 
-@dataclass(frozen=True)
-class Trusted:
-    """A trusted root and the one identity to accept. `from_server`: the server that is checked gave both itself.
-    `rebuilder` is whom to believe a reproduction, of the same issuer; `reproduced`: there must be one."""
-
-    root: TrustedRoot
-    identity: str
-    issuer: str
-    source: str
-    from_server: bool
-    rebuilder: str | None = None
-    reproduced: bool = False
+def with_policy(given: Choice, policy: VerificationPolicy, file: Path) -> Choice:
+    """What the policy says of trust, and of what it does not tell the command's options. Raises TrustIncomplete if both
+    tell the same."""
+    spec, source = policy.spec, str(file)
+    for option, one, other in (
+        ("--trusted-root", given.trusted_root, spec.trusted_root),
+        ("--identity", given.identity, spec.signers or None),
+        ("--issuer", given.issuer, spec.signers or None),
+        ("--rebuilder", given.rebuilder, spec.rebuilt_by),
+        ("--ledger-key", given.ledger_key, spec.ledger_keys or None),
+    ):
+        if one is not None and other is not None:
+            raise TrustIncomplete(
+                f"{option} and {file} both say it", hint=f"leave {option} out, or take it from the policy"
+            )
+    first, *also = policy.signatories or (Signatory("", ""),)
+    if given.trusted_root or given.identity or given.issuer:
+        source = f"the command line and {file}"
+    return replace(
+        given,
+        trusted_root=given.trusted_root or spec.trusted_root,
+        directory=given.directory if given.trusted_root else file.parent,
+        identity=given.identity or first.identity or None,
+        issuer=given.issuer or first.issuer or None,
+        also=tuple(also),
+        rebuilder=given.rebuilder or spec.rebuilt_by,
+        ledger_keys=tuple(spec.ledger_keys),
+        source=source if spec.trusted_root or spec.signers else given.source,
+    )
 
 
 def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True) -> Trusted:
@@ -72,13 +101,29 @@ def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True) -
     rebuilder = given.rebuilder or (found.configuration.rebuilder if found else None)
     if given.rebuilder is not None and rebuilder is None:
         raise TrustIncomplete("--rebuilder names nobody", hint="give the identity in the rebuilder's certificate")
-    return replace(_trusted(invocation, given, ask_server), rebuilder=rebuilder, reproduced=given.rebuilder is not None)
+    return replace(
+        _trusted(invocation, given, ask_server),
+        rebuilder=rebuilder,
+        reproduced=given.rebuilder is not None,
+        also=given.also,
+        ledger_keys=_ledger_keys(given, found.configuration if found else None),
+        recorded=given.ledger_key is not None or bool(given.ledger_keys),
+    )
+
+
+def _ledger_keys(given: Choice, kept: Configuration | None) -> tuple[VerifierKey, ...]:
+    from builder.ledger.note import parse_key
+
+    if given.ledger_keys:
+        return tuple(parse_key(one) for one in given.ledger_keys)
+    text = given.ledger_key or (kept.ledger_key if kept else None)
+    return tuple(read_keys(text)) if text is not None else ()
 
 
 def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted:
     found = invocation.found
     kept = found.configuration if found else None
-    root, directory, source = given.trusted_root, Path(), "the command line"
+    root, directory, source = given.trusted_root, given.directory, given.source
     identity, issuer = given.identity, given.issuer
     if kept and found:
         if root is None and kept.trusted_root is not None:
@@ -88,7 +133,7 @@ def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted
             source = (
                 str(found.path)
                 if not any((given.trusted_root, given.identity, given.issuer))
-                else (f"the command line and {found.path}")
+                else f"{given.source} and {found.path}"
             )
     if root is None and identity is None and issuer is None and ask_server:
         return _from_server(invocation)

@@ -1,204 +1,191 @@
-"""Verify an image: every check told, and one that fails is enough to refuse."""
+"""The command that verifies an image: in a registry, by the API, or from an archive alone."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import rfc8785
-from pydantic import ValidationError
+import typer
 
-from builder.cli.bundles import told_predicate_type
-from builder.cli.evidence import Bundles, Evidence
-from builder.cli.gated import told_beside
-from builder.cli.reproduced import Reproduction, reproductions_of
-from builder.cli.trusting import Trusted
-from builder.signing.slsa import Provenance
-from builder.signing.statement import REPRODUCTION, SLSA_PROVENANCE
-from builder.signing.verification import (
-    IdentityMismatch,
-    PredicateMismatch,
-    SubjectMismatch,
-    VerificationFailed,
-    VerifiedStatement,
-    verify_bundle,
+from builder.cli import exits
+from builder.cli.evidence import DockerConfigOption, digest_alone, evidence_of
+from builder.cli.invocation import Invocation, Json, invocation_of
+from builder.cli.ledger_keys import LedgerKeyOption, content_of
+from builder.cli.trusting import (
+    Choice,
+    IdentityOption,
+    IssuerOption,
+    RebuilderOption,
+    RootOption,
+    TrustIncomplete,
+    trusted,
+    with_policy,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from builder.verification.evidence import Evidence
+    from builder.verification.expected import Expected
+    from builder.verification.image import Verification
+    from builder.verification.policy import VerificationPolicy
 
-_FAILED_CHECK = {
-    IdentityMismatch: "signature identity",
-    SubjectMismatch: "subject digest",
-    PredicateMismatch: "predicate type",
-}
-_EPOCH = datetime.fromtimestamp(0, UTC)
+_ALL = "all"
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="KIND",
+        help="What must be signed beside it: signature, tests, scan, gate, sbom, references, or all. Repeatable.",
+    ),
+]
 
 
-@dataclass(frozen=True)
-class Check:
-    name: str
-    passed: bool
-    detail: str
+def add_to(app: typer.Typer) -> None:
+    app.command()(verify)
 
 
-@dataclass(frozen=True)
-class Verification:
-    """`statement` and `provenance` are there when the signature verifies; believe them only if it `passed`.
+def verify(
+    context: typer.Context,
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF|DIGEST|ARCHIVE",
+            help="HOST/REPOSITORY@sha256:… or :TAG, checked against the registry; a digest, asked of the API; or "
+            "a file that `goldsmith bundle` wrote.",
+            show_default=False,
+        ),
+    ],
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="FILE", help="Whom to trust and what to expect: docs/verifying.md."),
+    ] = None,
+    trusted_root: RootOption = None,
+    identity: IdentityOption = None,
+    issuer: IssuerOption = None,
+    rebuilder: RebuilderOption = None,
+    ledger_key: LedgerKeyOption = None,
+    require: RequireOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: the image is an archive, the trusted root a file.")
+    ] = False,
+    docker_config: DockerConfigOption = None,
+    json: Json = False,
+) -> None:
+    """Verify all that is signed of an image.
 
-    `ignored` says why other bundles beside the image were not counted.
+    Every check must hold. A policy can expect more of it, --require an attestation, --ledger-key that the ledger has
+    it, --rebuilder that identity's word that the image was rebuilt and is the same.
     """
+    from builder.cli.output import print_json
+    from builder.cli.problems import tell_error
+    from builder.registry.errors import DigestMismatch
+    from builder.verification.archive import ArchiveAltered
+    from builder.verification.data import verification_data
+    from builder.verification.image import verify_image
 
-    image: str
-    digest: str
-    trust: Trusted
-    checks: tuple[Check, ...]
-    statement: VerifiedStatement | None = None
-    provenance: Provenance | None = None
-    ignored: tuple[str, ...] = ()
-    reproduction: Reproduction | None = None
-
-    @property
-    def passed(self) -> bool:
-        return self.provenance is not None and all(check.passed for check in self.checks)
-
-
-def verify_image(evidence: Evidence, trust: Trusted, required: Sequence[str] = ()) -> Verification:
-    """Verify the SLSA provenance of an image and what is signed beside it. What cannot be had raises; what does not
-    verify is a failed check, and so is what is `required`, by its name in `KINDS`, and not there."""
-    checks = []
-    if evidence.manifest_from is not None:
-        checks.append(
-            Check("manifest digest", True, f"{evidence.digest}, computed from what {evidence.manifest_from} gave")
+    archive = _archive(image)
+    if offline and archive is None:
+        raise typer.BadParameter(
+            "a registry or the API would have to be asked: name an archive that `goldsmith bundle` wrote",
+            param_hint="--offline",
         )
-    bundles = evidence.bundles()
-    # What a bundle says it is decides only who must have signed it.
-    rebuilders = [one for one in bundles.found if told_predicate_type(one) == REPRODUCTION]
-    signers = [one for one in bundles.found if told_predicate_type(one) != REPRODUCTION]
-    verified, refusals = _verify_all(signers, evidence.digest, trust)
-    reproductions, disbelieved = reproductions_of(rebuilders, evidence.digest, trust)
-    proofs = [one for one in verified if one.statement.predicate_type == SLSA_PROVENANCE]
-    ignored = tuple(str(refusal) for refusal in refusals) + bundles.unreadable + disbelieved
-    if not proofs:
-        checks += _why_none(evidence, bundles, verified, refusals)
-        return Verification(evidence.image, evidence.digest, trust, tuple(checks), ignored=disbelieved)
-    newest = max(proofs, key=lambda one: (one.integrated_time or _EPOCH, one.log_index))
-    checks += _signature_checks(newest, evidence.digest)
+    if rebuilder is not None and archive is None and digest_alone(image):
+        raise typer.BadParameter(
+            "what a rebuilder attests is in the registry: name the image there, HOST/REPOSITORY@sha256:…",
+            param_hint="--rebuilder",
+        )
+    read = _policy(policy)
+    expected = _expected(read, require or [])
+    given = Choice(trusted_root, identity, issuer, rebuilder, ledger_key=ledger_key)
+    if read is not None and policy is not None:
+        given = with_policy(given, read, policy)
+    invocation = invocation_of(context)
     try:
-        provenance = Provenance.model_validate(newest.statement.predicate)
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        checks.append(Check("provenance", False, f"not SLSA Provenance v1: {place}: {fault['msg']}"))
-        return Verification(evidence.image, evidence.digest, trust, tuple(checks), newest, ignored=ignored)
-    checks += [Check("builder id", True, provenance.run_details.builder.id), _recipe_check(provenance)]
-    checks += [Check(*told) for told in told_beside(verified, provenance, required)]
-    reproduction = reproductions[0] if reproductions else None
-    if reproduction is not None:
-        checks.append(Check("reproduced", True, str(reproduction)))
-    elif trust.reproduced:
-        # That there is none is a failure only for whoever asked for it.
-        checks.append(Check("reproduced", False, f"no attestation of {trust.rebuilder} that holds is attached"))
-    return Verification(
-        evidence.image, evidence.digest, trust, tuple(checks), newest, provenance, ignored, reproduction
-    )
+        with _evidence(invocation, image, archive, docker_config) as evidence:
+            if offline and given.trusted_root == "public":
+                raise TrustIncomplete("the public trusted root is fetched", hint="offline, name a file that was kept")
+            trust = trusted(invocation, given, ask_server=not offline)
+            verification = verify_image(evidence, trust, expected)
+    except (DigestMismatch, ArchiveAltered) as error:
+        # Not a failure to look: something else is there than what is meant.
+        tell_error(error, machine=json)
+        raise typer.Exit(exits.REFUSED) from error
+    if json:
+        print_json(verification_data(verification))
+    else:
+        _print_verification(verification)
+    if not verification.passed:
+        raise typer.Exit(exits.REFUSED)
 
 
-def verification_data(verification: Verification) -> dict[str, Any]:
-    """As JSON, docs/cli.md."""
-    statement, provenance, rebuilt = verification.statement, verification.provenance, verification.reproduction
-    return {
-        "verified": verification.passed,
-        "image": verification.image,
-        "digest": verification.digest,
-        "checks": [{"name": one.name, "passed": one.passed, "detail": one.detail} for one in verification.checks],
-        "trust": {
-            "source": verification.trust.source,
-            "fromServer": verification.trust.from_server,
-            "identity": verification.trust.identity,
-            "issuer": verification.trust.issuer,
-            "rebuilder": verification.trust.rebuilder,
-        },
-        "sandbox": statement.sandbox if statement else None,
-        "logIndex": statement.log_index if statement else None,
-        "integratedTime": _time_data(statement),
-        "builderId": provenance.run_details.builder.id if provenance else None,
-        "recipeDigest": _recipe_digest(provenance) if provenance else None,
-        "reproduction": {
-            "identity": rebuilt.signed.identity,
-            "logIndex": rebuilt.signed.log_index,
-            "integratedTime": _time_data(rebuilt.signed),
-            "bitForBit": rebuilt.bit_for_bit,
-        }
-        if rebuilt
-        else None,
-        "ignored": list(verification.ignored),
-    }
+def _archive(image: str) -> Path | None:
+    return Path(image) if image.endswith(".tar") or Path(image).is_file() else None
 
 
-def _time_data(signed: VerifiedStatement | None) -> str | None:
-    return signed.integrated_time.isoformat() if signed and signed.integrated_time else None
+@contextmanager
+def _evidence(
+    invocation: Invocation, image: str, archive: Path | None, docker_config: Path | None
+) -> Iterator[Evidence]:
+    if archive is not None:
+        from builder.verification.archive import read_archive
+
+        yield read_archive(archive)
+        return
+    with evidence_of(invocation, image, docker_config) as evidence:
+        yield evidence
 
 
-def _verify_all(
-    bundles: Sequence[bytes], digest: str, trust: Trusted
-) -> tuple[list[VerifiedStatement], list[VerificationFailed]]:
-    verified: list[VerifiedStatement] = []
-    refusals: list[VerificationFailed] = []
-    for bundle in bundles:
-        try:
-            verified.append(
-                verify_bundle(
-                    bundle, trusted_root=trust.root, identity=trust.identity, issuer=trust.issuer, digest=digest
-                )
+def _policy(file: Path | None) -> VerificationPolicy | None:
+    from builder.verification.policy import read_verification_policy
+
+    return read_verification_policy(content_of(file), source=str(file)) if file is not None else None
+
+
+def _expected(policy: VerificationPolicy | None, names: list[str]) -> Expected:
+    from builder.verification.beside import KINDS
+    from builder.verification.expected import Expected
+
+    unknown = next((name for name in names if name not in KINDS and name != _ALL), None)
+    if unknown is not None:
+        raise typer.BadParameter(f"{unknown!r} is none of {', '.join([*KINDS, _ALL])}", param_hint="--require")
+    expected = policy.expected() if policy is not None else Expected()
+    required = list(KINDS) if _ALL in names else [*expected.required, *names]
+    return replace(expected, required=required)
+
+
+def _print_verification(verification: Verification) -> None:
+    from rich.text import Text
+
+    from builder.cli.output import say, styled
+
+    for check in verification.checks:
+        mark = Text("ok    ", "green") if check.passed else Text("FAILED", "bold red")
+        say(mark, f"  {check.name:<18}  ", check.detail)
+    for why in verification.ignored:
+        say(styled(f"ignored another bundle: {why}", "dim"))
+    say()
+    print_trust(verification)
+    if verification.passed:
+        say(styled(f"verified: {verification.image}", "bold green"))
+    else:
+        say(styled(f"NOT verified: {verification.image}", "bold red"))
+
+
+def print_trust(verification: Verification) -> None:
+    from builder.cli.output import say, styled
+
+    trust = verification.trust
+    if trust.from_server:
+        say(
+            styled(
+                f"Trust comes from {trust.source}: the server that is checked says itself whom to trust. "
+                "Give --trusted-root, --identity and --issuer for a check that does not rest on its word.",
+                "yellow",
             )
-        except VerificationFailed as error:
-            refusals.append(error)
-    return verified, refusals
-
-
-def _why_none(
-    evidence: Evidence,
-    bundles: Bundles,
-    verified: Sequence[VerifiedStatement],
-    refusals: Sequence[VerificationFailed],
-) -> list[Check]:
-    checks = [Check(_FAILED_CHECK.get(type(refusal), "signature"), False, str(refusal)) for refusal in refusals]
-    checks += [Check("signature", False, why) for why in bundles.unreadable]
-    if verified:
-        kinds = ", ".join(sorted({one.statement.predicate_type for one in verified}))
-        checks.append(Check("predicate type", False, f"signed are {kinds}, but no {SLSA_PROVENANCE}"))
-    return checks or [Check("signature", False, f"no signature is attached to {evidence.image}")]
-
-
-def _signature_checks(proof: VerifiedStatement, digest: str) -> list[Check]:
-    sandbox = "SANDBOX, no real Sigstore: " if proof.sandbox else ""
-    time = f"at {proof.integrated_time:%Y-%m-%d %H:%M:%S} UTC" if proof.integrated_time else "without a signed time"
-    return [
-        Check("signature identity", True, f"{sandbox}{proof.identity} (issuer {proof.issuer})"),
-        Check("log inclusion", True, f"entry {proof.log_index}, {time}"),
-        Check("predicate type", True, proof.statement.predicate_type),
-        Check("subject digest", True, digest),
-    ]
-
-
-def _recipe_check(provenance: Provenance) -> Check:
-    """The provenance quotes the recipe whole: its digest is computed, not believed."""
-    told = _recipe_digest(provenance)
-    recipe = provenance.build_definition.external_parameters.get("recipe")
-    if told is None or not isinstance(recipe, dict):
-        return Check("recipe digest", False, "the provenance names no recipe: not made by Goldsmith")
-    try:
-        computed = "sha256:" + hashlib.sha256(rfc8785.dumps(recipe)).hexdigest()
-    except rfc8785.CanonicalizationError as error:
-        return Check("recipe digest", False, f"the recipe has no canonical form: {error}")
-    if computed != told:
-        return Check("recipe digest", False, f"{told} is told, but the recipe that is quoted has {computed}")
-    return Check("recipe digest", True, told)
-
-
-def _recipe_digest(provenance: Provenance) -> str | None:
-    told = provenance.build_definition.external_parameters.get("recipeDigest")
-    return told if isinstance(told, str) else None
+        )
+    else:
+        say(f"trust from {trust.source}")
+    if verification.statement is not None and verification.statement.sandbox:
+        say(styled("SANDBOX signature: for trying things out, it proves nothing to others.", "bold yellow"))

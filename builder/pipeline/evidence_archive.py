@@ -10,23 +10,15 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import IO
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from builder.errors import Broken, Unavailable
 from builder.image.documents import MAX_DOCUMENT, parse_manifest
-from builder.ledger import serving
-from builder.ledger.checkpoints import CheckpointUnknown
-from builder.ledger.serving import EntryUnknown
 from builder.pipeline.services import Services
+from builder.pipeline.stored_evidence import SIGNED, ledger_evidence
 from builder.store import attachments
 from builder.store.attachments import Kind
-from builder.store.schema import Attachment, Record, Release
+from builder.store.schema import Attachment, Release
 
-SIGNED = (
-    Kind.PROVENANCE, Kind.SIGNATURE, Kind.TESTS, Kind.SCAN_ATTESTATION, Kind.VERDICT, Kind.SBOM_ATTESTATION,
-    Kind.REFERENCES, Kind.REPRODUCTION,
-)  # fmt: skip
 _DOCUMENTS = {
     Kind.INVENTORY: "inventory.jsonl.zst",
     Kind.CYCLONEDX: "sbom.cdx.json",
@@ -36,11 +28,6 @@ _DOCUMENTS = {
     Kind.FACTS: "facts.json",
 }
 _SUMS = "SHA256SUMS"
-
-
-class ReleaseNotInLedger(Unavailable):
-    slug = "release-not-in-ledger"
-    title = "The ledger's newest checkpoint does not hold the release yet"
 
 
 def write_archive(services: Services, release: Release, file: IO[bytes]) -> None:
@@ -88,18 +75,10 @@ def _named(found: Sequence[Attachment]) -> Iterator[tuple[str, Attachment]]:
 
 
 def _ledger(session: Session, release: Release) -> Iterator[tuple[str, bytes]]:
-    record = session.scalars(select(Record).where(Record.build_id == release.build_id)).one_or_none()
-    if record is None:
-        raise Broken(f"release {release.build_id} has no record")
-    yield "record.json", record.body
-    try:
-        index = serving.index_of(session, record.digest)
-        yield "ledger/entry.json", serving.entry_at(session, index).entry or b""
-        yield "ledger/proof.tlog-proof", serving.signed_proof(session, index).encode()
-    except (CheckpointUnknown, EntryUnknown) as error:
-        raise ReleaseNotInLedger(
-            f"release {release.build_id} is recorded, and the ledger not signed since", hint="ask again in a moment"
-        ) from error
+    found = ledger_evidence(session, release)
+    yield "record.json", found.record
+    yield "ledger/entry.json", found.entry
+    yield "ledger/proof.tlog-proof", found.proof
 
 
 def _trust(services: Services) -> Iterator[tuple[str, bytes]]:

@@ -341,6 +341,51 @@ class TestArchive:
         with pytest.raises(ProofInvalid):
             proof.verify(entry + b" ", keys)
 
+    def test_goldsmith_verifies_it_and_asks_nobody(self, goldsmith: Goldsmith, unpacked: Path) -> None:
+        policy = unpacked / "policy.yaml"
+        policy.write_text(json.dumps(self.policy(goldsmith, trustedRoot="trusted_root.json")))
+        nobody = unpacked / "nobody.json"
+        nobody.write_text('{"url": "http://127.0.0.1:9"}')
+        nobody.chmod(0o600)
+        verify = ["verify", str(unpacked / "evidence.tar"), "--offline", "--config", str(nobody)]
+        done = goldsmith.run(*verify, "--policy", str(policy), "--json")
+        told = json.loads(done.stdout)
+        assert told["verified"]
+        names = {one["name"] for one in told["checks"]}
+        assert names >= {
+            "manifest digest",
+            "documents",
+            "ledger inclusion",
+            "expected recipe",
+            "hermetic",
+            "age",
+            "sbom",
+        }
+        policy.write_text(json.dumps(self.policy(goldsmith, trustedRoot="trusted_root.json", recipes=["other"])))
+        done = goldsmith.run(*verify, "--policy", str(policy), check=False)
+        assert done.returncode == 2
+        assert "expected is other" in done.stdout
+
+    def test_the_service_answers_the_same(self, goldsmith: Goldsmith, web: Released) -> None:
+        asked = {"digest": web.digest, "policy": self.policy(goldsmith)}
+        told = goldsmith.api.post("/v1/verifications", json=asked).raise_for_status().json()
+        assert told["verified"], told["checks"]
+        assert {one["name"] for one in told["checks"]} >= {"documents", "ledger inclusion", "expected recipe", "gate"}
+        plain = goldsmith.api.post("/v1/verifications", json={"digest": web.digest}).raise_for_status().json()
+        assert plain["verified"]
+        asked["policy"]["spec"]["allowSandbox"] = False
+        told = goldsmith.api.post("/v1/verifications", json=asked).raise_for_status().json()
+        assert [one["name"] for one in told["checks"] if not one["passed"]] == ["real signature"]
+
+    @staticmethod
+    def policy(goldsmith: Goldsmith, **changed: object) -> dict[str, Any]:
+        who = {"identity": goldsmith.client["identity"], "issuer": goldsmith.client["issuer"]}
+        spec = {
+            "signers": [who], "ledgerKeys": [goldsmith.client["ledgerKey"]], "require": ["all"], "recipes": ["web"],
+            "maxAgeDays": 30, "hermetic": True, "allowSandbox": True, **changed,
+        }  # fmt: skip
+        return {"apiVersion": "goldsmith/v1", "kind": "VerificationPolicy", "metadata": {"name": "t"}, "spec": spec}
+
     def test_a_file_that_is_there_is_not_written_over(
         self, goldsmith: Goldsmith, web: Released, unpacked: Path
     ) -> None:

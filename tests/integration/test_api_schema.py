@@ -76,6 +76,7 @@ UNSAID = {
     ("/v1/images/{digest}/rebuilds", "post"): ["positive_data_acceptance"],
     ("/v1/comparisons", "post"): ["positive_data_acceptance"],
     ("/v1/policies/evaluate", "post"): ["positive_data_acceptance"],
+    ("/v1/verifications", "post"): ["positive_data_acceptance"],
     ("/v1/ledger/proofs/inclusion", "get"): ["positive_data_acceptance"],
     ("/v1/ledger/cosignatures", "post"): ["positive_data_acceptance"],
     ("/v1/provenance", "get"): ["negative_data_rejection"],

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from builder.cli.trusting import Trusted
 from builder.signing.statement import REPRODUCTION
 from builder.signing.verification import VerificationFailed, VerifiedStatement, verify_bundle
+from builder.verification.trust import Trusted
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -21,26 +21,25 @@ from builder.signing.tested import TestRun
 from builder.signing.verification import VerifiedStatement
 from builder.signing.vsa import VerificationSummary
 from builder.signing.vulns import VulnerabilityScan
+from builder.verification.check import Check
 
-# Name of the check, whether it holds, and what it says.
-Told = tuple[str, bool, str]
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _ROOT = "merkleRoot"
 
 
 def told_beside(
     verified: Sequence[VerifiedStatement], provenance: Provenance, required: Sequence[str] = ()
-) -> list[Told]:
+) -> list[Check]:
     """Of each kind the newest. One that is not there is told only where it is `required`: releases of earlier versions
     have fewer."""
-    found: list[Told] = []
+    found: list[Check] = []
     for name, (kind, read) in KINDS.items():
         signed = _newest(verified, kind)
         if signed is not None:
             holds, detail = read(signed, provenance)
-            found.append((name, holds, f"{detail}, log entry {signed.log_index}" if holds else detail))
+            found.append(Check(name, holds, f"{detail}, log entry {signed.log_index}" if holds else detail))
         elif name in required:
-            found.append((name, False, f"no {kind} that holds is attached"))
+            found.append(Check(name, False, f"no {kind} that holds is attached"))
     return found
 
 
