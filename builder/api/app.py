@@ -11,6 +11,7 @@ from builder import __version__
 from builder.api import (
     archives,
     attestations,
+    audit,
     builds,
     comparisons,
     documents,
@@ -28,6 +29,7 @@ from builder.api import (
     verdicts,
     verifications,
 )
+from builder.api.auditing import Auditing
 from builder.api.conditional import Conditional
 from builder.api.scopes import ROUTES
 from builder.api.turns import Turns
@@ -71,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
     app.add_middleware(Conditional)
+    app.add_middleware(Auditing)
     for router in (
         builds.router,
         locks.router,
@@ -88,6 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         policies.router,
         verifications.router,
         recipes.router,
+        audit.router,
         service.router,
     ):
         app.include_router(router)

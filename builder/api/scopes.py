@@ -67,6 +67,8 @@ ROUTES = {
     "GET /v1/images/{digest}/attestations/{attestation}": _EVIDENCE,
     "GET /v1/images/{digest}/bundle": _EVIDENCE,
     "GET /v1/images/{digest}/facts": _EVIDENCE,
+    # It says what the evidence comes to, and keeps nothing.
+    "POST /v1/verifications": _EVIDENCE,
     "GET /v1/findings": _EVIDENCE,
     "GET /v1/ledger/checkpoint": _LEDGER,
     "GET /v1/ledger/checkpoints/{size}": _LEDGER,
@@ -87,6 +89,7 @@ ROUTES = {
     "POST /v1/exceptions": _ADMIN,
     "POST /v1/exceptions/imports": _ADMIN,
     "DELETE /v1/exceptions/{exception_id}": _ADMIN,
+    "GET /v1/audit": _ADMIN,
     "GET /v1/exceptions": _EVIDENCE,
     "GET /v1/exceptions/{exception_id}": _EVIDENCE,
     "GET /v1/exceptions/{exception_id}/document": _EVIDENCE,

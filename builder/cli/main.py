@@ -13,6 +13,7 @@ import typer
 from builder import __version__
 from builder.cli import (
     admin,
+    audit,
     builds,
     compare,
     databases,
@@ -96,6 +97,7 @@ inventories.add_to(app)
 verdict.add_to(app)
 findings.add_to(app)
 releases.add_to(app)
+audit.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -85,6 +85,7 @@ UNSAID = {
     ("/v1/builds", "get"): ["negative_data_rejection"],
     ("/v1/exceptions", "get"): ["negative_data_rejection"],
     ("/v1/findings", "get"): ["negative_data_rejection"],
+    ("/v1/audit", "get"): ["negative_data_rejection"],
     ("/v1/images/{digest}/comparisons", "get"): ["negative_data_rejection"],
     ("/v1/images/{digest}/rebuilds", "get"): ["negative_data_rejection"],
 }

@@ -98,11 +98,11 @@ def test_one_that_has_expired_shouts_and_one_that_is_revoked_says_by_whom(client
     sign(store)
     revoked = client.delete(f"{PATH}/{gone}").json()
     assert (revoked["state"], revoked["revokedBy"]) == ("revoked", "ci")
+    listed = client.get(f"{PATH}/{old}").json()
     with store.write() as session:
         document = session.get_one(VexDocument, session.get_one(ExceptionRow, old).document_id)
         past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
         created = (datetime.now(UTC) - timedelta(days=9)).isoformat()
-        listed = client.get(f"{PATH}/{old}").json()
         document.scope = document.scope.replace(listed["expires"], past).replace(listed["created"], created)
     told = client.get(f"{PATH}/{old}").json()
     assert told["state"] == "EXPIRED"

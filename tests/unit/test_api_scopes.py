@@ -115,9 +115,9 @@ def changes(scope: Scope) -> set[str]:
 
 
 def test_who_may_only_read_starts_and_changes_nothing() -> None:
-    # A dry run keeps nothing; a cosignature counts by the witness's own key.
+    # A dry run and a verification keep nothing; a cosignature counts by the witness's own key.
     assert changes(Scope.BUILDS_READ) == {"POST /v1/policies/evaluate"}
-    assert changes(Scope.PROVENANCE_READ) == {"POST /v1/ledger/cosignatures"}
+    assert changes(Scope.PROVENANCE_READ) == {"POST /v1/ledger/cosignatures", "POST /v1/verifications"}
 
 
 def test_who_may_compare_can_build_nothing_and_no_builder_can_except() -> None:

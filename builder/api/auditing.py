@@ -1,0 +1,96 @@
+"""Writes the audit log: an answer that belongs into it goes out once it is in it."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+import anyio.to_thread
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from builder.api.problems import problem_response
+from builder.api.scopes import ROUTES
+from builder.store import audit
+from builder.store.callers import ApiKey, AuditEntry
+from builder.store.database import Database, DatabaseUnavailable
+
+_STRANGERS = 60
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+class Auditing:
+    """Middleware. In the log is what changed something or was to, what was read of evidence, and who was refused.
+
+    Of callers without a known key at most 60 a minute are written: strangers must not be able to fill the database.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._minute = 0.0
+        self._strangers = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+        answered = refused = False
+
+        async def recording(message: Message) -> None:
+            nonlocal answered, refused
+            if message["type"] == "http.response.start":
+                answered = True
+                try:
+                    await self._record(scope, message["status"], Headers(raw=message.get("headers", [])))
+                except DatabaseUnavailable as error:
+                    refused = True
+                    await problem_response(error.problem(instance=scope["path"]))(scope, receive, send)
+            if not refused:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, recording)
+        except Exception:
+            if not answered:
+                await self._record(scope, HTTPStatus.INTERNAL_SERVER_ERROR, Headers())
+            raise
+
+    async def _record(self, scope: Scope, status: int, answer: Headers) -> None:
+        action = f"{scope['method']} {getattr(scope.get('route'), 'path_format', '')}"
+        needs = ROUTES.get(action)
+        if needs is None or not needs.scopes:
+            return
+        changing = scope["method"] not in ("GET", "HEAD")
+        key: ApiKey | None = scope["state"].get("key")
+        if not (changing or needs.audited or status in _REFUSED) or (key is None and self._too_many_strangers()):
+            return
+        asked = Headers(scope=scope)
+        made = answer.get("location", "").rpartition("/")[2]
+        entry = AuditEntry(
+            at=time.time(),
+            key_id=key.id if key else None,
+            caller=key.name if key else None,
+            action=action,
+            subject=_line(" ".join([*map(str, scope.get("path_params", {}).values()), made]).strip(), 200),
+            status=int(status),
+            request_id=_line(answer.get("x-request-id") or asked.get("x-request-id") or "", 100) or None,
+        )
+        await anyio.to_thread.run_sync(_write, scope["app"].state.database, entry)
+
+    def _too_many_strangers(self) -> bool:
+        now = time.monotonic()
+        if now - self._minute >= 60:
+            self._minute, self._strangers = now, 0
+        self._strangers += 1
+        return self._strangers > _STRANGERS
+
+
+def _write(database: Database, entry: AuditEntry) -> None:
+    with database.write() as session:
+        audit.append(session, entry)
+
+
+def _line(text: str, most: int) -> str:
+    """What came from outside, as one line that every database takes."""
+    return "".join(c if c.isprintable() else "?" for c in text[:most])
