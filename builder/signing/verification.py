@@ -107,6 +107,7 @@ def verify_bundle(
     statement = _statement(payload_type, payload)
     _require_predicate(statement, predicate_type)
     _require_subject(statement, digest)
+    _require_tree_size(fields)
 
     entry = fields.verification_material.tlog_entries[0]
     # The promise signs index and time; without it, only the inclusion proof's index has been verified.
@@ -144,12 +145,14 @@ class _ExactIdentity:
 def _parse(bundle: bytes) -> tuple[Bundle, BundleFields]:
     if len(bundle) > MAX_BUNDLE:
         raise BundleMalformed(f"the bundle has {len(bundle)} bytes; {MAX_BUNDLE} are allowed")
+    what = "not a Sigstore bundle with a certificate and a log entry"
     try:
-        return Bundle.from_json(bundle), BundleFields.from_json(bundle)
+        fields = BundleFields.from_json(bundle)
+        return Bundle.from_json(bundle), fields
+    except ValidationError as error:
+        raise BundleMalformed(f"{what}: {_first_fault(error, 'bundle')}") from error
     except Exception as error:
-        raise BundleMalformed(
-            f"not a Sigstore bundle with a certificate and a log entry: {str(error).splitlines()[0]}"
-        ) from error
+        raise BundleMalformed(f"{what}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
 def _statement(payload_type: str, payload: bytes) -> Statement:
@@ -158,9 +161,23 @@ def _statement(payload_type: str, payload: bytes) -> Statement:
     try:
         return Statement.model_validate_json(payload)
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"]) or "statement"
-        raise StatementMalformed(f"not an in-toto Statement v1: {place}: {fault['msg']}") from error
+        raise StatementMalformed(f"not an in-toto Statement v1: {_first_fault(error, 'statement')}") from error
+
+
+def _first_fault(error: ValidationError, whole: str) -> str:
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc']) or whole}: {fault['msg']}"
+
+
+def _require_tree_size(fields: BundleFields) -> None:
+    """sigstore counts the proof's hashes by a size that nobody signed, and an index beside it: another pair of both may
+    lead to the same root. The checkpoint, which it has verified, has the size in its second line."""
+    for entry in fields.verification_material.tlog_entries:
+        checkpoint = entry.inclusion_proof.checkpoint
+        signed = checkpoint.envelope.split("\n")[1] if checkpoint else "none"
+        told = entry.inclusion_proof.tree_size
+        if signed != str(told):
+            raise VerificationFailed(f"the inclusion proof has the treeSize {told}; the checkpoint signs {signed}")
 
 
 def _require_predicate(statement: Statement, predicate_type: str | None) -> None:

@@ -143,6 +143,14 @@ def tamper_proof(bundle: Bundle) -> None:
     proof["hashes"][0] = flipped(proof["hashes"][0])
 
 
+def move_in_another_tree(bundle: Bundle) -> None:
+    """The last entry's path leads from there to the same root in a tree of this size, too."""
+    proof = entry(bundle)["inclusionProof"]
+    assert int(proof["logIndex"]) == int(proof["treeSize"]) - 1
+    moved = int(proof["logIndex"]) * 2
+    proof["logIndex"], proof["treeSize"] = str(moved), str(moved + 1)
+
+
 def remove_checkpoint(bundle: Bundle) -> None:
     del entry(bundle)["inclusionProof"]["checkpoint"]
 
@@ -181,6 +189,7 @@ def remove_envelope(bundle: Bundle) -> None:
         change_index,
         remove_proof,
         tamper_proof,
+        move_in_another_tree,
         remove_checkpoint,
         tamper_checkpoint,
         tamper_body,
