@@ -28,7 +28,11 @@ def read_keys(text: str) -> list[VerifierKey]:
     from builder.ledger.note import parse_key
 
     named = text if "+" in text and not Path(text).exists() else content_of(Path(text)).decode("utf-8", "replace")
-    return [parse_key(line) for line in named.split()]
+    found = [parse_key(line) for line in named.split()]
+    if not found:
+        # Without a key nothing would be checked, and that looks like success.
+        raise FileUnreadable(f"{text} has no verifier key", hint="`goldsmith ledger key show` prints one")
+    return found
 
 
 def content_of(path: Path) -> bytes:

@@ -82,19 +82,20 @@ def with_policy(given: Choice, policy: VerificationPolicy, file: Path) -> Choice
         source = f"the command line and {file}"
     return replace(
         given,
-        trusted_root=given.trusted_root or spec.trusted_root,
-        directory=given.directory if given.trusted_root else file.parent,
-        identity=given.identity or first.identity or None,
-        issuer=given.issuer or first.issuer or None,
+        trusted_root=spec.trusted_root if given.trusted_root is None else given.trusted_root,
+        directory=file.parent if given.trusted_root is None else given.directory,
+        identity=(first.identity or None) if given.identity is None else given.identity,
+        issuer=(first.issuer or None) if given.issuer is None else given.issuer,
         also=tuple(also),
-        rebuilder=given.rebuilder or spec.rebuilt_by,
+        rebuilder=spec.rebuilt_by if given.rebuilder is None else given.rebuilder,
         ledger_keys=tuple(spec.ledger_keys),
         source=source if spec.trusted_root or spec.signers else given.source,
     )
 
 
-def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True) -> Trusted:
-    """Whom to believe. `ask_server`: where nothing else says it, the server may; in an incident it must not.
+def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True, believe_server: bool = True) -> Trusted:
+    """Whom to believe. Where nothing else says it, the server may, if it is asked and believed; in an incident it must
+    not be. Unless it is asked, nothing is fetched from elsewhere either.
 
     Raises TrustIncomplete, TrustInvalid, TrustUnavailable, and what the client raises when the server is asked."""
     found = invocation.found
@@ -102,7 +103,7 @@ def trusted(invocation: Invocation, given: Choice, *, ask_server: bool = True) -
     if given.rebuilder is not None and rebuilder is None:
         raise TrustIncomplete("--rebuilder names nobody", hint="give the identity in the rebuilder's certificate")
     return replace(
-        _trusted(invocation, given, ask_server),
+        _trusted(invocation, given, ask_server, believe_server),
         rebuilder=rebuilder,
         reproduced=given.rebuilder is not None,
         also=given.also,
@@ -120,7 +121,7 @@ def _ledger_keys(given: Choice, kept: Configuration | None) -> tuple[VerifierKey
     return tuple(read_keys(text)) if text is not None else ()
 
 
-def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted:
+def _trusted(invocation: Invocation, given: Choice, ask_server: bool, believe_server: bool) -> Trusted:
     found = invocation.found
     kept = found.configuration if found else None
     root, directory, source = given.trusted_root, given.directory, given.source
@@ -135,7 +136,7 @@ def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted
                 if not any((given.trusted_root, given.identity, given.issuer))
                 else f"{given.source} and {found.path}"
             )
-    if root is None and identity is None and issuer is None and ask_server:
+    if root is None and identity is None and issuer is None and ask_server and believe_server:
         return _from_server(invocation)
     if root is None or identity is None or issuer is None:
         given_by = {"--trusted-root": root, "--identity": identity, "--issuer": issuer}
@@ -143,6 +144,8 @@ def _trusted(invocation: Invocation, given: Choice, ask_server: bool) -> Trusted
         raise TrustIncomplete(
             f"{missing} is missing", hint="the three go together; the client configuration can hold them"
         )
+    if root == "public" and not ask_server:
+        raise TrustIncomplete("the public trusted root is fetched", hint="offline, name a file that was kept")
     return Trusted(_load(root, directory), identity, issuer, source, from_server=False)
 
 

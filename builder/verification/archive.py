@@ -17,6 +17,8 @@ from builder.verification.evidence import Bundles, LedgerEvidence
 _MIB = 1024 * 1024
 _MOST_MEMBERS = 1000
 _MOST_KEPT = 256 * _MIB
+_MOST_OF_ONE = 64 * _MIB
+_MOST_OF_SMALL = 4 * _MIB
 _CHUNK = _MIB
 _SUMS, _MANIFEST, _CONFIG = "SHA256SUMS", "manifest.json", "config.json"
 _RECORD, _ENTRY, _PROOF = "record.json", "ledger/entry.json", "ledger/proof.tlog-proof"
@@ -85,7 +87,7 @@ def read_archive(path: Path) -> ArchiveEvidence:
     contents: dict[str, bytes] = {}
     digests: dict[str, str] = {}
     try:
-        with tarfile.open(path, "r|") as archive:
+        with tarfile.open(path, "r|", tarinfo=_PlainMember) as archive:
             for name, content, digest in _members(archive, path):
                 if name in digests:
                     raise ArchiveUnreadable(f"{path} has {name} twice")
@@ -94,7 +96,7 @@ def read_archive(path: Path) -> ArchiveEvidence:
                     contents[name] = content
                 if sum(map(len, contents.values())) > _MOST_KEPT:
                     raise ArchiveUnreadable(f"{path} has more than {_MOST_KEPT // _MIB} MiB of bundles and documents")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, RecursionError) as error:
         raise ArchiveUnreadable(
             f"{path} is no tar archive: {error}", hint="`goldsmith bundle DIGEST -o FILE` writes one"
         ) from error
@@ -108,16 +110,30 @@ def read_archive(path: Path) -> ArchiveEvidence:
     return ArchiveEvidence(path, contents, digests)
 
 
+class _PlainMember(tarfile.TarInfo):
+    """Refuses links, devices, holes and headers that extend others before tarfile reads what they claim to have."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise _odd(self.name)
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+
+
+def _odd(name: str) -> ArchiveUnreadable:
+    return ArchiveUnreadable(f"the archive has {name[:100]!r}, which no archive of evidence has")
+
+
 def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes | None, str]]:
     """Name, content if it is to be kept, and digest of each."""
     for number, member in enumerate(archive):
         if number == _MOST_MEMBERS:
             raise ArchiveUnreadable(f"{path} has more than {_MOST_MEMBERS} members")
-        if not member.isreg() or not _NAME.fullmatch(member.name):
-            raise ArchiveUnreadable(f"{path} has {member.name[:100]!r}, which no archive of evidence has")
+        if not _NAME.fullmatch(member.name):
+            raise _odd(member.name)
         kept = _KEPT.fullmatch(member.name) is not None
-        if kept and member.size > _MOST_KEPT:
-            raise ArchiveUnreadable(f"{path}: {member.name} is larger than {_MOST_KEPT // _MIB} MiB")
+        most = _MOST_OF_ONE if member.name == _RECORD or member.name.startswith("bundles/") else _MOST_OF_SMALL
+        if kept and member.size > most:
+            raise ArchiveUnreadable(f"{path}: {member.name} is larger than {most // _MIB} MiB")
         stream, hashed, chunks = archive.extractfile(member), hashlib.sha256(), []
         assert stream is not None, "a regular file has content"
         while chunk := stream.read(_CHUNK):

@@ -34,7 +34,7 @@ def told_beside(
     have fewer."""
     found: list[Check] = []
     for name, (kind, read) in KINDS.items():
-        signed = _newest(verified, kind)
+        signed = newest_of(verified, kind)
         if signed is not None:
             holds, detail = read(signed, provenance)
             found.append(Check(name, holds, f"{detail}, log entry {signed.log_index}" if holds else detail))
@@ -70,6 +70,8 @@ def _scan(signed: VerifiedStatement, _: Provenance) -> tuple[bool, str]:
 
 def _gate(signed: VerifiedStatement, _: Provenance) -> tuple[bool, str]:
     try:
+        if "verificationResult" not in signed.statement.predicate:
+            return False, "the signed verdict does not say that it passed"
         told = VerificationSummary.model_validate(signed.statement.predicate)
     except ValidationError:
         return False, "the signed verdict is not a SLSA Verification Summary v1 that passed"
@@ -116,6 +118,6 @@ KINDS: dict[str, tuple[str, Callable[[VerifiedStatement, Provenance], tuple[bool
 }
 
 
-def _newest(verified: Sequence[VerifiedStatement], kind: str) -> VerifiedStatement | None:
+def newest_of(verified: Sequence[VerifiedStatement], kind: str) -> VerifiedStatement | None:
     those = [one for one in verified if one.statement.predicate_type == kind]
     return max(those, key=lambda one: (one.integrated_time or _EPOCH, one.log_index), default=None)

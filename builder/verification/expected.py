@@ -13,6 +13,7 @@ from builder.signing.slsa import Provenance
 from builder.signing.statement import VERIFICATION_SUMMARY
 from builder.signing.verification import VerifiedStatement
 from builder.signing.vsa import VerificationSummary
+from builder.verification.beside import newest_of
 from builder.verification.check import Check
 
 
@@ -44,7 +45,7 @@ class Expected:
 def expectations(
     expected: Expected, signed: VerifiedStatement, provenance: Provenance, beside: Sequence[VerifiedStatement]
 ) -> Iterator[Check]:
-    """`signed` is the provenance's statement; `beside` is all that verified."""
+    """`signed` is the provenance's statement; `beside` is all that verified, it too."""
     definition = provenance.build_definition
     told: tuple[tuple[str, Sequence[str], JsonValue], ...] = (
         ("expected builder", expected.builders, provenance.run_details.builder.id),
@@ -61,8 +62,9 @@ def expectations(
     if expected.hermetic:
         yield _hermetic(provenance)
     if expected.no_sandbox:
-        found = "the certificate is a sandbox's, which anybody can set up" if signed.sandbox else "no sandbox signed"
-        yield Check("real signature", not signed.sandbox, found)
+        made_up = sorted({one.statement.predicate_type for one in beside if one.sandbox})
+        found = f"signed by a sandbox, as anybody can: {', '.join(made_up)}" if made_up else "no sandbox signed"
+        yield Check("real signature", not made_up, found)
 
 
 def _metadata(provenance: Provenance, name: str) -> JsonValue:
@@ -75,26 +77,24 @@ def _metadata(provenance: Provenance, name: str) -> JsonValue:
 def _one_of(name: str, wanted: Sequence[str], found: JsonValue) -> Check:
     if not isinstance(found, str):
         return Check(name, False, f"the provenance tells none; expected is {' or '.join(wanted)}")
-    if any(fnmatchcase(found, one) for one in wanted):
+    if any(fnmatchcase(found, one.replace("[", "[[]").replace("?", "[?]")) for one in wanted):
         return Check(name, True, found)
     return Check(name, False, f"{found}; expected is {' or '.join(wanted)}")
 
 
 def _gate_policy(wanted: Sequence[str], beside: Sequence[VerifiedStatement]) -> Check:
     """The verdict itself is checked where it is told; here only by which policy it was reached."""
-    name, found = "gate policy", []
-    for one in beside:
-        if one.statement.predicate_type != VERIFICATION_SUMMARY:
-            continue
+    name, judged = "gate policy", "no verdict that holds is attached"
+    verdict = newest_of(beside, VERIFICATION_SUMMARY)
+    if verdict is not None:
         try:
-            policy = VerificationSummary.model_validate(one.statement.predicate).policy
+            policy = VerificationSummary.model_validate(verdict.statement.predicate).policy
         except ValidationError:
-            continue
-        found.append(f"sha256:{(policy.digest or {}).get('sha256', '?')}")
-    passed = next((one for one in found if one in wanted), None)
-    if passed is not None:
-        return Check(name, True, passed)
-    judged = f"it passed by {', '.join(found)}" if found else "no verdict that holds is attached"
+            return Check(name, False, "the signed verdict is not a SLSA Verification Summary v1 that passed")
+        found = f"sha256:{(policy.digest or {}).get('sha256', '?')}"
+        if found in wanted:
+            return Check(name, True, found)
+        judged = f"it passed by {found}"
     return Check(name, False, f"{judged}; expected is {' or '.join(wanted)}")
 
 

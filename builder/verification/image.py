@@ -99,11 +99,14 @@ def verify_image(evidence: Evidence, trust: Trusted, expected: Expected | None =
     documents = evidence.documents()
     if documents:
         checks.append(_documents_check(documents, provenance))
-    checks += expectations(expected, newest, provenance, beside)
-    if trust.ledger_keys:
+    rebuilt = [one.signed for one in reproductions]
+    checks += expectations(expected, newest, provenance, [*beside, *rebuilt])
+    if trust.ledger_keys or trust.recorded:
         found = evidence.ledger()
         if found is not None or trust.recorded:
-            digests = {digest_of(one.bundle) for one in proofs}
+            # Of the provenance that was judged, and no other; the same log entry may be there in two writings.
+            same = [one.bundle for one in proofs if one.signed == newest]
+            digests = {digest_of(bundle) for bundle in same}
             checks.append(recorded(found, evidence.digest, digests, trust.ledger_keys))
     reproduction = reproductions[0] if reproductions else None
     if reproduction is not None:
@@ -174,13 +177,13 @@ def _signature_checks(proof: VerifiedStatement, digest: str) -> list[Check]:
 
 
 def _documents_check(documents: dict[str, str], provenance: Provenance) -> Check:
-    """What came with the bundles is what the build made; what the provenance names and is not there, is not told."""
+    """What came with the bundles is what the build made. That not all of it is there, is no fault."""
     made = {one.name: one.digest or {} for one in provenance.run_details.byproducts}
     same = []
     for name, digest in documents.items():
         told = made.get(name)
         if told is None:
-            continue
+            return Check("documents", False, f"{name} came along, and the provenance does not name it")
         if f"sha256:{told.get('sha256')}" != digest:
             return Check("documents", False, f"{name} is {digest}; the provenance names sha256:{told.get('sha256')}")
         same.append(name)

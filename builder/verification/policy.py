@@ -17,7 +17,7 @@ from builder.verification.expected import Expected
 from builder.verification.trust import Signatory
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[!-~]([ -~]*[!-~])?$")]
-_Patterns = Annotated[list[_Text], Field(max_length=100)]
+_Patterns = Annotated[list[_Text], Field(min_length=1, max_length=100)]
 
 
 def _key(text: str) -> str:
@@ -55,30 +55,31 @@ class VerificationMetadata(_Strict):
 
 
 class VerificationSpec(_Strict):
-    """Of a list one must match; in patterns `*` stands for anything. What is left out is not expected."""
+    """Of a list one must match; in patterns `*` stands for anything. What is left out is not expected; an empty list is
+    refused, as it would expect nothing or forbid everything."""
 
     trusted_root: _Text | None = Field(
         default=None, description="A Sigstore trusted root: a file beside this one, or `public`."
     )
-    signers: Annotated[list[Signer], Field(max_length=20)] = Field(
+    signers: Annotated[list[Signer], Field(min_length=1, max_length=20)] = Field(
         default=[], description="Whose signature counts: any of these."
     )
     rebuilt_by: _Text | None = Field(
         default=None, description="Who must have rebuilt the image and found it equal; vouched for by the first issuer."
     )
-    ledger_keys: Annotated[list[Annotated[_Text, AfterValidator(_key)]], Field(max_length=20)] = Field(
+    ledger_keys: Annotated[list[Annotated[_Text, AfterValidator(_key)]], Field(min_length=1, max_length=20)] = Field(
         default=[], description="Verifier keys: a checkpoint signed by one must have the release."
     )
-    require: list[Literal["signature", "tests", "scan", "gate", "sbom", "references", "all"]] = Field(
-        default=[], description="What must be signed beside the provenance."
-    )
+    require: Annotated[
+        list[Literal["signature", "tests", "scan", "gate", "sbom", "references", "all"]], Field(min_length=1)
+    ] = Field(default=[], description="What must be signed beside the provenance.")
     builders: _Patterns = Field(default=[], description="Patterns of the builder's id.")
     build_types: _Patterns = Field(default=[], description="Patterns of the provenance's build type.")
     recipes: _Patterns = Field(default=[], description="Patterns of the recipe's name.")
     sources: _Patterns = Field(default=[], description="Patterns of the recipe's `metadata.source`.")
     requesters: _Patterns = Field(default=[], description="Patterns of who asked for the build.")
     gate_policies: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]], Field(max_length=100)
+        list[Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]], Field(min_length=1, max_length=100)
     ] = Field(default=[], description="Digests of policies, one of which it must have passed the gate by.")
     max_age_days: Annotated[int, Field(ge=1, le=36500)] | None = Field(
         default=None, description="How long ago it may have been signed."

@@ -21,6 +21,8 @@ def recorded(
     found: LedgerEvidence | None, digest: str, provenance: Collection[str], keys: Sequence[VerifierKey]
 ) -> Check:
     """`provenance` are the digests of the bundles whose provenance verified; the record must name one of them."""
+    if not keys:
+        return Check(NAME, False, "no key says whose ledger it must be in")
     if found is None:
         return Check(NAME, False, "no proof is at hand: name the image's archive, or its digest alone to ask the API")
     try:

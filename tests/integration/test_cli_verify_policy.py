@@ -155,7 +155,7 @@ def test_an_image_in_a_registry_is_held_to_a_policy(case: Case, none: str, capsy
 @pytest.mark.parametrize(
     ("changed", "name", "why"),
     [
-        ({"allowSandbox": False}, "real signature", "a sandbox's"),
+        ({"allowSandbox": False}, "real signature", "signed by a sandbox"),
         ({"builders": ["https://other.example/*"]}, "expected builder", "expected is https://other.example/*"),
         ({"buildTypes": ["urn:other"]}, "build type", "expected is urn:other"),
         ({"recipes": ["other"]}, "expected recipe", "expected is other"),
@@ -302,8 +302,82 @@ def test_offline_nobody_is_asked(case: Case, none: str, capsys: pytest.CaptureFi
     assert "name an archive that `goldsmith bundle` wrote" in capsys.readouterr().err
     assert main(["verify", case.archive(), "--offline", "--config", none]) == 1
     assert "--trusted-root and --identity and --issuer is missing" in capsys.readouterr().err
-    assert main(["verify", case.archive(), "--offline", "--trusted-root", "public", "--config", none]) == 1
+    who = ["--trusted-root", "public", "--identity", "x", "--issuer", "y"]
+    assert main(["verify", case.archive(), "--offline", *who, "--config", none]) == 1
     assert "offline, name a file" in capsys.readouterr().err
+
+
+def test_a_policy_that_trusts_nobody_does_not_mean_the_server(
+    case: Case, none: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = case.policy(trustedRoot=None, signers=None)
+    assert main(["verify", case.archive(), "--policy", str(policy), "--config", none]) == 1
+    assert "--trusted-root and --identity and --issuer is missing" in capsys.readouterr().err
+
+
+def test_a_public_root_of_the_configuration_is_not_fetched_offline(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "public.json"
+    config.write_text(json.dumps({"trustedRoot": "public", "identity": "x", "issuer": "y"}))
+    config.chmod(0o600)
+    assert main(["verify", case.archive(), "--offline", "--config", str(config)]) == 1
+    assert "offline, name a file" in capsys.readouterr().err
+
+
+def test_a_file_without_keys_is_no_ledger_key(
+    case: Case, none: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "keys"
+    empty.write_text("\n")
+    arguments = ["verify", case.archive(), *case.golden.trust(), "--ledger-key", str(empty), "--config", none]
+    assert main(arguments) == 1
+    assert "has no verifier key" in capsys.readouterr().err
+
+
+def test_a_ledger_key_of_the_configuration_is_enough_to_want_an_archives_proof(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "ledger.json"
+    config.write_text(json.dumps({"ledgerKey": str(case.key.verifier)}))
+    config.chmod(0o600)
+    whole = verified(capsys, str(config), case.archive(), *case.golden.trust())
+    assert whole[0] == 0
+    assert whole[1]["ledger inclusion"][0]
+    assert verified(capsys, str(config), case.archive(proof=None), *case.golden.trust())[0] == 2
+
+
+def test_the_record_of_an_older_signature_does_not_vouch_for_a_newer_one(
+    publisher: Publisher, none: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(publisher.image("twice-signed"), tmp_path)
+    newer = case.golden.publisher.sandbox.signer().sign(case.golden.statement()).bundle
+    case.members["bundles/provenance-2.json"] = newer
+    code, found = verified(capsys, none, case.archive(), "--policy", case.policy())
+    assert code == 2
+    assert "does not name the provenance" in found["ledger inclusion"][1]
+
+
+def test_a_file_named_like_a_digest_is_not_verified_in_its_place(
+    case: Case, none: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "sha256:" + "0" * 64
+    Path(name).write_bytes(Path(case.archive()).read_bytes())
+    assert main(["verify", name, *case.golden.trust(), "--config", none]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_document_that_nobody_signed_for_is_refused(
+    case: Case, none: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case.members["scan.json"] = b"{}"
+    try:
+        code, found = verified(capsys, none, case.archive(), "--policy", case.policy())
+    finally:
+        del case.members["scan.json"]
+    assert code == 2
+    assert found["documents"] == (False, "scan came along, and the provenance does not name it")
 
 
 def test_a_mistake_in_the_policy_is_told_with_its_line(

@@ -74,6 +74,7 @@ def test_nothing_is_expected_by_default() -> None:
     [
         ("expected builder", Expected(builders=["https://goldsmith.example/*"]), Expected(builders=["urn:x"]), "urn:x"),
         ("build type", Expected(build_types=["urn:goldsmith:*"]), Expected(build_types=["urn:other"]), "urn:other"),
+        ("expected recipe", Expected(recipes=["w*b"]), Expected(recipes=["w?b", "[w]eb"]), "expected is w?b or [w]eb"),
         ("expected recipe", Expected(recipes=["api", "web"]), Expected(recipes=["we"]), "web; expected is we"),
         ("expected source", Expected(sources=["https://git.example/team/*"]), Expected(sources=["https://x/*"]), "x/"),
         ("requester", Expected(requesters=["ci"]), Expected(requesters=["CI", "c"]), "expected is CI or c"),
@@ -113,6 +114,13 @@ def test_a_sandbox_is_refused_where_it_will_not_do() -> None:
     assert not checks(Expected(no_sandbox=True), replace(SIGNED, sandbox=True))["real signature"][0]
 
 
+def test_a_sandbox_may_not_have_signed_what_is_beside_it_either() -> None:
+    verdict_of_sandbox = replace(SIGNED, statement=verdict(digest("1")), sandbox=True)
+    found = list(expectations(Expected(no_sandbox=True), SIGNED, provenance(), [SIGNED, verdict_of_sandbox]))
+    assert [one.passed for one in found] == [False]
+    assert "verification_summary" in found[0].detail
+
+
 def test_the_gate_judged_by_one_of_the_policies() -> None:
     expected = Expected(gate_policies=[digest("1"), digest("2")])
     assert checks(expected, SIGNED, verdict(digest("2")))["gate policy"] == (True, digest("2"))
@@ -148,6 +156,8 @@ def test_all_is_every_kind() -> None:
         ("{require: [sboms]}", "spec.require[0]", 4, "must be"),
         ("{maxAgeDays: 0}", "spec.maxAgeDays", 4, "greater than or equal to 1"),
         ("{maxAgeDays: '7'}", "spec.maxAgeDays", 4, "integer"),
+        ("{gatePolicies: []}", "spec.gatePolicies", 4, "at least 1 item"),
+        ("{recipes: []}", "spec.recipes", 4, "at least 1 item"),
         ("{gatePolicies: [abc]}", "spec.gatePolicies[0]", 4, "does not match"),
         ("{ledgerKeys: [abc]}", "spec.ledgerKeys[0]", 4, "goldsmith ledger key show"),
         ("{signers: [{identity: x}]}", "spec.signers[0].issuer", 4, "is required"),
