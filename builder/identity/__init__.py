@@ -1,0 +1,1 @@
+"""Callers that show a token of an issuer the operator trusts: CI systems, above all."""
