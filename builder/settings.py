@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from builder.errors import SettingsInvalid
 
 _MIB = 1024 * 1024
+_LISTS = ("insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses")
 
 
 class Settings(BaseSettings):
@@ -94,6 +96,9 @@ class Settings(BaseSettings):
     )
 
     # Exceptions, and released images scanned again
+    issuers: Path | None = Field(
+        default=None, description="A file of the issuers whose tokens are accepted beside API keys: docs/identity.md."
+    )
     exception_approvers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Names of the API keys that may make exceptions, comma-separated; by default none may."
     )
@@ -102,13 +107,16 @@ class Settings(BaseSettings):
         default=60, ge=0, description="How often to look for a newer database and scan releases again; 0 is never."
     )
     webhook_url: str | None = Field(
-        default=None, description="Where to tell of new findings above the policy: an https URL, signed notices."
+        default=None, description="A webhook beside those that are made through the API: an https URL, signed notices."
     )
     webhook_secret_file: Path | None = Field(
         default=None, description="A file with the webhook's secret, `whsec_` and base64 (Standard Webhooks)."
     )
+    webhook_events: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("findings.risen",), description="What that webhook is told of, comma-separated, such as `build.*`."
+    )
     webhook_private: bool = Field(
-        default=False, description="Let the webhook be at a private or loopback address, and over plain HTTP."
+        default=False, description="Let webhooks be at a private or loopback address, and over plain HTTP."
     )
 
     # Signer (the release worker, and a rebuild worker as another identity)
@@ -157,16 +165,38 @@ class Settings(BaseSettings):
         default="https://goldsmith.invalid/builder/shared-engine",
         description="SLSA builder.id: a URI that names this installation. Set it to one that you own.",
     )
+    high_priority_callers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names of callers that may ask for builds of high priority, comma-separated; administrators may.",
+    )
+    idempotency_hours: int = Field(
+        default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
+    )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
     maximum_attempts: int = Field(default=3, ge=1, description="How often a build whose worker died is tried.")
 
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("insecure_registries", "trivy_sha256", "exception_approvers", "ledger_witnesses"):
+        for name in (
+            "insecure_registries",
+            "trivy_sha256",
+            "exception_approvers",
+            "high_priority_callers",
+            "ledger_witnesses",
+            "webhook_events",
+        ):
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
+        return values
+
+    @field_validator("webhook_events")
+    @classmethod
+    def _events(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [value for value in values if not re.fullmatch(r"\*|[a-z]+\.(\*|[a-z]+)", value)]
+        if wrong:
+            raise ValueError("each must be an event such as build.failed, a group such as build.*, or *")
         return values
 
     @field_validator("trivy_sha256")

@@ -20,9 +20,9 @@ from builder.pipeline.services import Services
 from builder.pipeline.stage import WorkerLost
 from builder.pipeline.staging import take_back
 from builder.settings import load_settings
-from builder.store import builds, errands, journal
+from builder.store import builds, errands, idempotency, journal, webhooks
 from builder.store.errands import ALL_RELEASES, ErrandKind
-from builder.store.states import State
+from builder.store.states import Priority, State
 
 _POLL_SECONDS = 0.1
 _REAP_SECONDS = 5.0
@@ -32,6 +32,8 @@ _CHECKPOINT_SECONDS = 60.0
 _KEPT_MESSAGE_SECONDS = 3600.0
 _KEPT_ERRAND_SECONDS = 30 * 24 * 3600.0
 _BROKER_SECONDS = 5.0
+# Redis hands out the lowest number first.
+_RANKS = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
 
 log = logging.getLogger("goldsmith.dispatcher")
 
@@ -43,8 +45,9 @@ def publish(services: Services, app: Celery) -> int:
     """
     with services.database.read() as session:
         rows = [(row.id, row.queue, row.build_id) for row in builds.unpublished(session)]
+        priorities = builds.priorities(session, {build_id for _, _, build_id in rows})
     for row_id, queue, build_id in rows:
-        app.send_task(f"goldsmith.{queue}", args=[build_id], queue=queue, retry=False, ignore_result=True)
+        _send(app, queue, queue, build_id, priorities[build_id])
         with services.database.write() as session:
             builds.mark_published(session, row_id)
     return len(rows)
@@ -55,10 +58,15 @@ def hand_out_errands(services: Services, app: Celery) -> int:
     with services.database.read() as session:
         rows = [(one.id, ErrandKind(one.kind)) for one in errands.due(session)]
     for errand_id, kind in rows:
-        app.send_task(f"goldsmith.{kind}", args=[errand_id], queue=kind.queue, retry=False, ignore_result=True)
+        _send(app, str(kind), kind.queue, errand_id, Priority.NORMAL)
         with services.database.write() as session:
             errands.mark_published(session, errand_id)
     return len(rows)
+
+
+def _send(app: Celery, task: str, queue: str, subject: str | int, priority: Priority) -> None:
+    rank = _RANKS[priority]
+    app.send_task(f"goldsmith.{task}", args=[subject], queue=queue, priority=rank, retry=False, ignore_result=True)
 
 
 def schedule_rescan(services: Services) -> None:
@@ -70,7 +78,13 @@ def schedule_rescan(services: Services) -> None:
         newest = errands.newest(session, ErrandKind.RESCAN)
         if newest is None or newest.created_at < time.time() - minutes * 60:
             errands.add_once(session, ErrandKind.RESCAN, ALL_RELEASES)
-        errands.forget_done(session, _KEPT_ERRAND_SECONDS)
+
+
+def configure_webhook(services: Services) -> None:
+    """The webhook of the settings stands beside those that were made through the API."""
+    settings = services.settings
+    with services.database.write() as session:
+        webhooks.configure(session, settings.webhook_url, settings.webhook_events)
 
 
 def schedule_checkpoint(services: Services) -> None:
@@ -100,12 +114,16 @@ def reap(services: Services) -> None:
         for build in builds.stalled(session, _LOST_MESSAGE_SECONDS):
             builds.remind(session, build)
         builds.forget_published(session, _KEPT_MESSAGE_SECONDS)
+        errands.forget_done(session, _KEPT_ERRAND_SECONDS)
+        webhooks.forget_old(session, _KEPT_ERRAND_SECONDS)
 
 
 def sweep(services: Services) -> None:
-    """Take back what ended builds could not: their worker was lost, or the registry was away."""
+    """Take back what ended builds could not: their worker was lost, or the registry was away. Forget old answers."""
     with services.database.read() as session:
         left = builds.ended_but_staged(session)
+    with services.database.write() as session:
+        idempotency.forget_expired(session)
     for build_id in left:
         try:
             take_back(services, build_id)
@@ -129,9 +147,13 @@ def main() -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopped.set())
     due = {"reap": 0.0, "sweep": time.monotonic() + _SWEEP_SECONDS}
+    configured = False
     log.info("dispatching")
     while not stopped.wait(_POLL_SECONDS):
         try:
+            if not configured:
+                configure_webhook(services)
+                configured = True
             publish(services, app)
             hand_out_errands(services, app)
             if time.monotonic() >= due["reap"]:

@@ -6,7 +6,7 @@ from builder.errors import GoldsmithError
 from builder.pipeline.checkpointing import sign_checkpoint
 from builder.pipeline.errands import run_errand
 from builder.pipeline.excepting import refuse_document, sign_document
-from builder.pipeline.notifying import deliver
+from builder.pipeline.notifying import deliver, give_up
 from builder.pipeline.rescan import rescan_all
 from builder.store.errands import ErrandKind, Taken
 from workers.running import services
@@ -64,4 +64,5 @@ def notify(errand_id: int) -> None:
         errand_id,
         lambda taken: deliver(adapters, taken),
         lease_seconds=_NOTIFY_LEASE,
+        give_up=lambda taken, error: give_up(adapters, taken, error),
     )

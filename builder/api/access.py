@@ -9,13 +9,17 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from builder.api.scopes import ROUTES
+from builder.api.identified import Identified
+from builder.api.scopes import ANYBODY_KNOWN, ROUTES
 from builder.errors import Broken, Rejected
+from builder.identity.tokens import Tokens
 from builder.store import keys
-from builder.store.callers import ApiKey
 from builder.store.database import Database, DatabaseUnavailable
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, made by `goldsmith key create`.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="An API key, made by `goldsmith key create`, or a token of an issuer that the operator trusts.",
+)
 
 
 class NotAuthenticated(Rejected):
@@ -51,14 +55,27 @@ def caller(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     database: Annotated[Database, Depends(database_of)],
 ) -> str:
-    """The name of whoever calls and may. Raises NotAuthenticated, KeyExpired or ScopeMissing."""
+    """The name of whoever calls and may. Raises NotAuthenticated, KeyExpired, TokenRefused, TokenNotGranted,
+    IssuerUnavailable or ScopeMissing."""
     if credentials is None:
         raise NotAuthenticated("no API key was given", hint="send `Authorization: Bearer KEY`")
+    if credentials.credentials.count(".") == 2:  # as no key has
+        tokens: Tokens = request.app.state.tokens
+        one = Identified.by_token(tokens.verify(credentials.credentials))
+    else:
+        one = _by_key(request, credentials.credentials, database)
+    request.state.key = one
+    _refuse_without_scope(request, one)
+    return one.name
+
+
+def _by_key(request: Request, given: str, database: Database) -> Identified:
     with database.read() as session:
-        key = keys.find_key(session, credentials.credentials)
+        key = keys.find_key(session, given)
     if key is None:
         raise NotAuthenticated("the API key is not known, or was revoked", hint="ask an operator for a new one")
-    request.state.key = key
+    # So that the audit log has its name, even if it is refused.
+    request.state.key = one = Identified.by_key(key)
     now = time.time()
     if keys.expired(key, now):
         ended = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires_at))
@@ -70,20 +87,20 @@ def caller(
         # Not worth a refusal.
         with suppress(DatabaseUnavailable), database.write() as session:
             keys.note_use(session, key, now)
-    _refuse_without_scope(request, key)
-    return key.name
+    return one
 
 
-def _refuse_without_scope(request: Request, key: ApiKey) -> None:
+def _refuse_without_scope(request: Request, one: Identified) -> None:
     action = f"{request.method} {request.scope['route'].path_format}"
     needs = ROUTES.get(action)
     if needs is None:
         raise ScopeUndeclared(f"{action} is in no table of scopes", hint="an operator must report it")
-    if not keys.allows(key, needs.scopes):
+    if needs is not ANYBODY_KNOWN and not one.allows(needs.scopes):
         wanted = " or ".join(needs.scopes)
-        has = ", ".join(key.scopes) or "none"
+        has = ", ".join(one.scopes) or "none"
+        whose = f"the API key of {one.name}" if one.id else f"the token of {one.name}"
         raise ScopeMissing(
-            f"{action} needs the scope {wanted}; the API key of {key.name} has {has}",
+            f"{action} needs the scope {wanted}; {whose} has {has}",
             hint=f"an operator makes one that may: `goldsmith key create NAME --scope {needs.scopes[0]}`",
         )
 

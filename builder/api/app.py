@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import FastAPI
 
 from builder import __version__
@@ -25,16 +26,22 @@ from builder.api import (
     provenance,
     rebuilds,
     recipes,
+    retries,
     service,
     verdicts,
     verifications,
+    webhooks,
+    whoami,
 )
 from builder.api.auditing import Auditing
 from builder.api.conditional import Conditional
+from builder.api.request_ids import RequestIds
 from builder.api.scopes import ROUTES
 from builder.api.turns import Turns
 from builder.api.views import LogPage
+from builder.api.waiting import Endings
 from builder.errors import Problem
+from builder.identity.tokens import Tokens
 from builder.pipeline.services import Services
 from builder.recipes.catalogue import Catalogue
 from builder.settings import Settings, load_settings
@@ -51,11 +58,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings()
     services = Services(settings)
     database = services.database
+    endings = Endings(database)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         database.migrate()
-        yield
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(endings.watch)
+            yield
+            tasks.cancel_scope.cancel()
         database.close()
 
     app = FastAPI(
@@ -69,13 +80,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.services = services
     app.state.database = database
+    app.state.endings = endings
     app.state.turns = Turns()
+    app.state.tokens = Tokens(settings.issuers)
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
     app.add_middleware(Conditional)
     app.add_middleware(Auditing)
+    app.add_middleware(RequestIds)
     for router in (
         builds.router,
+        retries.router,
         locks.router,
         images.router,
         documents.router,
@@ -92,6 +107,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         verifications.router,
         recipes.router,
         audit.router,
+        webhooks.router,
+        whoami.router,
         service.router,
     ):
         app.include_router(router)

@@ -17,7 +17,7 @@ from builder.planning.lockfile import lock_from_data, read_lock_beside
 from builder.recipes.catalogue import Catalogue
 from builder.recipes.model import RepositoryName
 from builder.recipes.reading import read_recipe, recipe_from_data
-from builder.store.states import Purpose
+from builder.store.states import Priority, Purpose
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _WANTED = 'send {"recipe": "NAME"} or a recipe'
@@ -56,6 +56,10 @@ class BuildRequest(LockRequest):
     lock_use: LockUse = Field(
         default=LockUse.PREFER,
         description="`prefer`: use the lock if there is one. `require`: refuse to resolve. `update`: resolve anew.",
+    )
+    priority: Priority = Field(
+        default=Priority.NORMAL,
+        description="Builds of a higher one go first. `high` is for administrators, and for whom the operator names.",
     )
     force: bool = Field(default=False, description="Build although the same inputs have been released before.")
 
@@ -197,6 +201,7 @@ def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
         lock_from_request=wanted.lock is not None,
         update=update,
         force=wanted.force,
+        priority=wanted.priority,
     )
 
 

@@ -9,10 +9,11 @@ import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from builder.api.identified import Identified
 from builder.api.problems import problem_response
 from builder.api.scopes import ROUTES
 from builder.store import audit
-from builder.store.callers import ApiKey, AuditEntry
+from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
 
 _STRANGERS = 60
@@ -62,10 +63,9 @@ class Auditing:
         if needs is None or not needs.scopes:
             return
         changing = scope["method"] not in ("GET", "HEAD")
-        key: ApiKey | None = scope["state"].get("key")
+        key: Identified | None = scope["state"].get("key")
         if not (changing or needs.audited or status in _REFUSED) or (key is None and self._too_many_strangers()):
             return
-        asked = Headers(scope=scope)
         made = answer.get("location", "").rpartition("/")[2]
         entry = AuditEntry(
             at=time.time(),
@@ -74,7 +74,7 @@ class Auditing:
             action=action,
             subject=_line(" ".join([*map(str, scope.get("path_params", {}).values()), made]).strip(), 200),
             status=int(status),
-            request_id=_line(answer.get("x-request-id") or asked.get("x-request-id") or "", 100) or None,
+            request_id=scope["state"].get("request_id"),
         )
         await anyio.to_thread.run_sync(_write, scope["app"].state.database, entry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -27,6 +28,10 @@ class MediaTypeUnsupported(Rejected):
 class Body:
     media_type: str
     content: bytes
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
 
 
 async def read_body(request: Request, accepted: tuple[str, ...]) -> Body:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -12,9 +14,13 @@ from sqlalchemy import select
 
 from builder.api.access import Caller, Store
 from builder.api.asking import BuildRequest, asked_build, body_of, documented_body
-from builder.api.events import follow
+from builder.api.events import LAST_LINE, Told, follow
+from builder.api.idempotency import REPLAYED, IdempotencyKey, Made, carried_out_once
+from builder.api.identified import identified, refuse_asked, refuse_recipe
+from builder.api.precedence import refuse_precedence
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_line_view
+from builder.api.waiting import Endings, Wait
 from builder.errors import GoldsmithError, Rejected
 from builder.pipeline.evidence import BuildEvidence
 from builder.pipeline.services import Services
@@ -33,12 +39,12 @@ from builder.store.states import State
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
 _PAGE = 1000
-_LAST_LINE = 2**31 - 1
 
 
 @router.post(
     "",
     status_code=202,
+    response_model=BuildView,
     summary="Ask for a build",
     response_description="The build was taken in. `Location` is where to follow it.",
     responses={
@@ -47,25 +53,30 @@ _LAST_LINE = 2**31 - 1
     },
     openapi_extra=documented_body(BuildRequest),
 )
-async def create_build(request: Request, response: Response, requester: Caller) -> BuildView:
+async def create_build(request: Request, requester: Caller, wait: Wait = 0, _: IdempotencyKey = None) -> Response:
     body = await body_of(request)
 
-    def answer() -> tuple[BuildView, bool]:
+    def answer() -> Made:
         services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
         asked = asked_build(body, catalogue, requester)
+        refuse_asked(request, asked)
+        refuse_precedence(request, requester, asked.priority)
         refuse_looser(services.policy, asked.recipe.metadata.name, asked.recipe.spec.policy)
         if not asked.force and not asked.update:
             before = _answered(services, catalogue, asked)
             if before is not None:
-                return before, False
-        return take_in(services, catalogue, asked), True
+                return Made(before, f"/v1/builds/{before.id}", 200)
+        view = take_in(services, catalogue, replace(asked, identity=identified(request).identity))
+        return Made(view, f"/v1/builds/{view.id}")
 
-    view, taken_in = await anyio.to_thread.run_sync(answer)
-    response.headers["Location"] = f"/v1/builds/{view.id}"
-    if not taken_in:
-        response.status_code = 200
-    return view
+    answered = await carried_out_once(request, requester, body.digest, answer)
+    if wait:
+        view = await _awaited(request, answered.headers["Location"].rpartition("/")[2], wait)
+        answered = Response(
+            view.model_dump_json(by_alias=True), answered.status_code, _kept(answered.headers), "application/json"
+        )
+    return answered
 
 
 @router.get("", summary="List builds, newest first", responses=documented(401, 422, 503))
@@ -97,9 +108,9 @@ def list_builds(
     return BuildPage(builds=views, next=following)
 
 
-@router.get("/{build_id}", summary="See a build", responses=documented(401, 404, 503))
-def get_build(request: Request, build_id: str, _: Caller, database: Store) -> BuildView:
-    return _view(database, build_id, request.app.state.settings.registry)
+@router.get("/{build_id}", summary="See a build", responses=documented(401, 404, 422, 503))
+async def get_build(request: Request, build_id: str, _: Caller, wait: Wait = 0) -> BuildView:
+    return await _awaited(request, build_id, wait)
 
 
 @router.get("/{build_id}/lock", summary="The lock that a build made or used", responses=documented(401, 404, 409, 503))
@@ -113,10 +124,11 @@ def get_lock(build_id: str, _: Caller, database: Store) -> dict[str, Any]:
     status_code=202,
     summary="Cancel a build",
     response_description="It ends within seconds; follow it to see when.",
-    responses=documented(401, 404, 409, 503),
+    responses=documented(401, 403, 404, 409, 503),
 )
 def cancel_build(request: Request, build_id: str, _: Caller, database: Store) -> BuildView:
     with database.write() as session:
+        refuse_recipe(request, builds.get(session, build_id).recipe_name)
         builds.request_cancel(session, build_id)
     return _view(database, build_id, request.app.state.settings.registry)
 
@@ -129,7 +141,8 @@ def cancel_build(request: Request, build_id: str, _: Caller, database: Store) ->
         **documented(401, 404, 422, 503),
         200: {
             "description": "As plain text; as JSON pages; or live, as server-sent events named `log`, `step`, `state` "
-            "and `end`, each with the line's number as its id, so that `Last-Event-ID` resumes.",
+            "and `end`, each with an id that says how far it has come: `Last-Event-ID` resumes, nothing is lost or "
+            "told twice.",
             "content": {
                 "text/plain": {"schema": {"type": "string"}},
                 "application/json": {"schema": {"$ref": "#/components/schemas/LogPage"}},
@@ -144,8 +157,8 @@ def read_log(
     _: Caller,
     database: Store,
     accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
-    last_event_id: Annotated[str | None, Header(description="Follow from after this line.")] = None,
-    after: Annotated[int, Query(ge=0, le=_LAST_LINE, description="Only lines after this number.")] = 0,
+    last_event_id: Annotated[str | None, Header(description="Follow from after this event or line.")] = None,
+    after: Annotated[int, Query(ge=0, le=LAST_LINE, description="Only lines after this number.")] = 0,
 ) -> Response:
     with database.read() as session:
         final = State(builds.get(session, build_id).state).final
@@ -193,12 +206,28 @@ def lock_of(build: Build) -> Lock:
     raise LockUnavailable(f"build {build.id} is {build.state} and has resolved nothing", hint="follow it to its end")
 
 
-def _resume_point(last_event_id: str | None, after: int) -> int:
+def _resume_point(last_event_id: str | None, after: int) -> Told:
     if last_event_id is None:
-        return after
-    if not re.fullmatch("[0-9]{1,10}", last_event_id) or int(last_event_id) > _LAST_LINE:
-        raise RequestInvalid("Last-Event-ID must be a number that an event of this stream had")
-    return int(last_event_id)
+        return Told(after)
+    told = Told.parse(last_event_id)
+    if told is None:
+        raise RequestInvalid("Last-Event-ID must be what an event of this stream had, or a line's number")
+    return told
+
+
+async def _awaited(request: Request, build_id: str, wait: int) -> BuildView:
+    """The build once it has ended, or as it is after so many seconds. Raises BuildUnknown."""
+    look = partial(_view, request.app.state.database, build_id, request.app.state.settings.registry)
+    view = await anyio.to_thread.run_sync(look)
+    if not wait or State(view.state).final:
+        return view
+    endings: Endings = request.app.state.endings
+    await endings.wait(build_id, wait)
+    return await anyio.to_thread.run_sync(look)
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in ("Location", REPLAYED) if name in headers}
 
 
 def _view(database: Database, build_id: str, registry: str) -> BuildView:

@@ -12,6 +12,7 @@ from builder import __version__
 from builder.api.access import Caller, Store
 from builder.api.asking import ComparisonRequest, asked_comparison
 from builder.api.bodies import read_body
+from builder.api.idempotency import IdempotencyKey, Made, carried_out_once, uploaded_once
 from builder.api.images import Digest
 from builder.api.negotiating import wanted_form
 from builder.api.problems import RequestInvalid, documented
@@ -56,46 +57,53 @@ def _documented_body() -> dict[str, Any]:
 @router.post(
     "/v1/comparisons",
     status_code=202,
+    response_model=ComparisonView,
     summary="Compare an image, an inventory or a root file system with a golden image",
     description="JSON names an image in this service's registry. An upload is an inventory or a tar archive; "
     "`golden` then stands in the query. It is read, never extracted, and not kept.",
     response_description="The comparison was taken in. It is a build: follow it as one.",
-    responses=documented(400, 401, 403, 404, 413, 415, 422, 502, 503),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 502, 503),
     openapi_extra=_documented_body(),
 )
 async def create_comparison(
     request: Request,
-    response: Response,
     requester: Caller,
     golden: Golden = None,
     name: Annotated[
         str | None, Query(min_length=1, max_length=200, description="What the report calls an upload.")
     ] = None,
-) -> ComparisonView:
+    _: IdempotencyKey = None,
+) -> Response:
     services: Services = request.app.state.services
     media_type = media_type_of(request, (_JSON, *UPLOADED))
     if media_type == _JSON:
-        asked = asked_comparison(await read_body(request, (_JSON,)))
-        build = await anyio.to_thread.run_sync(
-            lambda: submit_image(services, asked.golden, asked.subject.image, requester=requester)
-        )
-    else:
-        if golden is None:
-            raise RequestInvalid("query.golden: an upload needs the golden image's digest", hint="add ?golden=sha256:…")
-        build = await _from_upload(request, golden, media_type, name, requester)
-    response.headers["Location"] = f"/v1/comparisons/{build.id}"
-    return comparison_view(build, [])
+        body = await read_body(request, (_JSON,))
+        asked = asked_comparison(body)
+
+        def answer() -> Made:
+            return _made(submit_image(services, asked.golden, asked.subject.image, requester=requester))
+
+        return await carried_out_once(request, requester, body.digest, answer)
+    if golden is None:
+        raise RequestInvalid("query.golden: an upload needs the golden image's digest", hint="add ?golden=sha256:…")
+    return await _from_upload(request, golden, media_type, name, requester)
 
 
-async def _from_upload(request: Request, golden: str, media_type: str, name: str | None, requester: str) -> Build:
+def _made(build: Build) -> Made:
+    return Made(comparison_view(build, []), f"/v1/comparisons/{build.id}")
+
+
+async def _from_upload(request: Request, golden: str, media_type: str, name: str | None, requester: str) -> Response:
     services: Services = request.app.state.services
     # Before gigabytes are sent for nothing.
     await anyio.to_thread.run_sync(refuse_unknown, services, golden)
     async with uploaded(request, services.uploads, services.settings.comparison_bytes) as upload:
         subject = ComparedSubject(kind=UPLOADED[media_type], digest=upload.digest, name=name, size=upload.size)
-        return await anyio.to_thread.run_sync(
-            lambda: submit_upload(services, golden, upload.file, subject, requester=requester)
-        )
+
+        def answer() -> Made:
+            return _made(submit_upload(services, golden, upload.file, subject, requester=requester))
+
+        return await uploaded_once(request, requester, upload.digest, answer)
 
 
 @router.get("/v1/comparisons", summary="List comparisons, newest first", responses=documented(401, 422, 503))

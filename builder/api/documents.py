@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
+from builder.api.conditional import IMMUTABLE, tagged
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.image.documents import MAX_DOCUMENT, parse_manifest
@@ -43,4 +44,4 @@ def _manifest(services: Services, digest: str) -> FetchedManifest:
 
 
 def _by_digest(content: bytes, media_type: str, digest: str) -> Response:
-    return Response(content, media_type=media_type, headers={"ETag": f'"{digest}"'})
+    return tagged(content, media_type, digest=digest, cache=IMMUTABLE)

@@ -6,13 +6,13 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
+from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, moment
 from builder.errors import Fault, Problem, Rejected
@@ -121,40 +121,48 @@ def _documented(model: type[BaseModel]) -> dict[str, Any]:
 @router.post(
     "",
     status_code=202,
+    response_model=ExceptionView,
     summary="Except a vulnerability for a while",
     response_description="Taken in. It counts once the release worker has signed it.",
-    responses=documented(400, 401, 403, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
     openapi_extra=_documented(ExceptionRequest),
 )
-async def create_exception(request: Request, response: Response, requester: Caller) -> ExceptionView:
+async def create_exception(request: Request, requester: Caller, _: IdempotencyKey = None) -> Response:
     services: Services = request.app.state.services
     refuse_stranger(services, requester)
-    asked = _parsed(ExceptionRequest, (await read_body(request, ("application/json",))).content)
-    made = await anyio.to_thread.run_sync(lambda: submit_exception(services, asked.model_dump(), requester=requester))
-    response.headers["Location"] = f"/v1/exceptions/{made.id}"
-    return await anyio.to_thread.run_sync(lambda: _one(services, made.id))
+    body = await read_body(request, ("application/json",))
+    asked = _parsed(ExceptionRequest, body.content)
+
+    def answer() -> Made:
+        made = submit_exception(services, asked.model_dump(), requester=requester)
+        return Made(_one(services, made.id), f"/v1/exceptions/{made.id}")
+
+    return await carried_out_once(request, requester, body.digest, answer)
 
 
 @router.post(
     "/imports",
     status_code=202,
+    response_model=ImportView,
     summary="Import a supplier's OpenVEX document",
     description="Only `not_affected` and `fixed` count, for products that are packages named by their package URL.",
-    responses=documented(400, 401, 403, 413, 415, 422, 503),
+    responses=documented(400, 401, 403, 409, 413, 415, 422, 503),
     openapi_extra=_documented(ImportRequest),
 )
-async def import_document(request: Request, requester: Caller) -> ImportView:
+async def import_document(request: Request, requester: Caller, _: IdempotencyKey = None) -> Response:
     services: Services = request.app.state.services
     refuse_stranger(services, requester)
-    asked = _parsed(ImportRequest, (await read_body(request, ("application/json",))).content)
+    body = await read_body(request, ("application/json",))
+    asked = _parsed(ImportRequest, body.content)
 
-    def answer() -> ImportView:
+    def answer() -> Made:
         scope = {name: value for name, value in (("recipe", asked.recipe), ("digest", asked.digest)) if value}
         terms = Terms(owner=asked.owner, reason=asked.reason, expires=asked.expires)
         made = submit_import(services, json.dumps(asked.document).encode(), terms, scope, requester=requester)
-        return ImportView(exceptions=[_one(services, one.id) for one in made.exceptions], left_out=list(made.left_out))
+        views = [_one(services, one.id) for one in made.exceptions]
+        return Made(ImportView(exceptions=views, left_out=list(made.left_out)))
 
-    return await anyio.to_thread.run_sync(answer)
+    return await carried_out_once(request, requester, body.digest, answer)
 
 
 @router.get("", summary="List exceptions, newest first", responses=documented(401, 422, 503))

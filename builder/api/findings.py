@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from builder.api.access import Caller, Store
+from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
+from builder.api.identified import refuse_all_recipes
 from builder.api.problems import documented
 from builder.api.views import View, instant, moment
 from builder.errors import Problem
 from builder.scanning.findings import Severity
 from builder.store import errands, findings
+from builder.store.database import Database
 from builder.store.errands import ALL_RELEASES, ErrandKind
 from builder.store.findings import Wanted
 from builder.store.schema import Errand, Finding
@@ -80,9 +83,20 @@ def list_findings(
     return FindingPage(findings=views, next=following)
 
 
-@router.post("/rescans", status_code=202, summary="Scan released images again", responses=documented(401, 503))
-def create_rescan(_: Caller, database: Store) -> RoundView:
+@router.post(
+    "/rescans",
+    status_code=202,
+    response_model=RoundView,
+    summary="Scan released images again",
+    responses=documented(401, 409, 422, 503),
+)
+async def create_rescan(request: Request, requester: Caller, database: Store, _: IdempotencyKey = None) -> Response:
     """Whoever asks while a round is due gets that one."""
+    refuse_all_recipes(request)
+    return await carried_out_once(request, requester, "", lambda: Made(_newest_round(database)))
+
+
+def _newest_round(database: Database) -> RoundView:
     with database.write() as session:
         errands.add_once(session, ErrandKind.RESCAN, ALL_RELEASES)
         session.flush()

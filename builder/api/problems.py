@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import builder
+from builder.api.request_ids import HEADER, id_of
 from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,7 +41,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(GoldsmithError)
     async def known(request: Request, error: GoldsmithError) -> JSONResponse:
         if isinstance(error, Broken):
-            log.error("%s %s: %s", request.method, request.url.path, error)
+            log.error("request %s: %s %s: %s", id_of(request), request.method, request.url.path, error)
         headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
         return problem_response(error.problem(instance=request.url.path), headers)
 
@@ -68,9 +69,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
-        log.exception("%s %s broke", request.method, request.url.path, exc_info=error)
-        told = Broken("the request could not be carried out", hint="the service's log says why")
-        return problem_response(told.problem(instance=request.url.path))
+        log.exception("request %s: %s %s broke", id_of(request), request.method, request.url.path, exc_info=error)
+        told = Broken("the request could not be carried out", hint=f"the service's log says why: {id_of(request)}")
+        # Sent from outside of all middleware.
+        return problem_response(told.problem(instance=request.url.path), {HEADER: id_of(request)})
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 
 from builder.api.access import Caller, Store
 from builder.api.asking import asked_rebuild, documented_rebuild
 from builder.api.bodies import read_body
+from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
+from builder.api.identified import refuse_all_recipes, refuse_recipe
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
 from builder.pipeline.rebuilding import refuse_elsewhere, submit_rebuild
 from builder.pipeline.services import Services
-from builder.store import journal
+from builder.store import journal, releases
 from builder.store.schema import Build
 from builder.store.states import Purpose
 
@@ -26,23 +27,30 @@ _MOST = 100
 @router.post(
     "/{digest}/rebuilds",
     status_code=202,
+    response_model=BuildView,
     summary="Rebuild a released image and compare",
     response_description="A build that ends as `reproduced`, with an attestation, or as `failed`, naming what differs.",
-    responses=documented(400, 401, 404, 413, 415, 422, 503),
+    responses=documented(400, 401, 404, 409, 413, 415, 422, 503),
     openapi_extra=documented_rebuild(),
 )
-async def create_rebuild(request: Request, response: Response, digest: Digest, requester: Caller) -> BuildView:
-    asked = asked_rebuild(await read_body(request, ("application/json",)))
+async def create_rebuild(request: Request, digest: Digest, requester: Caller, _: IdempotencyKey = None) -> Response:
+    body = await read_body(request, ("application/json",))
+    asked = asked_rebuild(body)
     services: Services = request.app.state.services
 
-    def answer() -> BuildView:
+    def answer() -> Made:
         refuse_elsewhere(services, asked.registry)
+        with services.database.read() as session:
+            known = releases.of_image(session, digest, services.settings.registry, asked.repository)
+        # One that another installation released has no name here yet: it is rebuilt under its own.
+        if known is not None:
+            refuse_recipe(request, known.recipe_name)
+        else:
+            refuse_all_recipes(request)
         build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
-        return build_view(build, [], services.settings.registry)
+        return Made(build_view(build, [], services.settings.registry), f"/v1/builds/{build.id}")
 
-    view = await anyio.to_thread.run_sync(answer)
-    response.headers["Location"] = f"/v1/builds/{view.id}"
-    return view
+    return await carried_out_once(request, requester, body.digest, answer)
 
 
 @router.get("/{digest}/rebuilds", summary="The rebuilds of an image, newest first", responses=documented(401, 422, 503))

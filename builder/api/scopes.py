@@ -17,6 +17,8 @@ class Needs:
 
 
 _OPEN = Needs(())
+# Whatever scopes it has, or none.
+ANYBODY_KNOWN = Needs(tuple(Scope))
 _BUILD = Needs((Scope.BUILDS_WRITE,))
 _SEE_BUILDS = Needs((Scope.BUILDS_READ,))
 _EVIDENCE = Needs((Scope.PROVENANCE_READ,), audited=True)
@@ -32,11 +34,13 @@ ROUTES = {
     "GET /readyz": _OPEN,
     "GET /v1/trust": _OPEN,
     "GET /problems/{slug}": _OPEN,
+    "GET /v1/whoami": ANYBODY_KNOWN,
     "POST /v1/builds": _BUILD,
     "GET /v1/builds": _SEE_BUILDS,
     "GET /v1/builds/{build_id}": _SEE_BUILDS,
     "GET /v1/builds/{build_id}/lock": _SEE_BUILDS,
     "POST /v1/builds/{build_id}/cancel": _BUILD,
+    "POST /v1/builds/{build_id}/retry": _BUILD,
     "GET /v1/builds/{build_id}/logs": _SEE_BUILDS,
     "GET /v1/builds/{build_id}/verdict": _SEE_BUILDS,
     "GET /v1/builds/{build_id}/facts": _SEE_BUILDS,
@@ -89,6 +93,15 @@ ROUTES = {
     "POST /v1/exceptions": _ADMIN,
     "POST /v1/exceptions/imports": _ADMIN,
     "DELETE /v1/exceptions/{exception_id}": _ADMIN,
+    # Notices tell what is released and found, and go to where their maker says.
+    "POST /v1/webhooks": _ADMIN,
+    "GET /v1/webhooks": _ADMIN,
+    "GET /v1/webhooks/{webhook_id}": _ADMIN,
+    "DELETE /v1/webhooks/{webhook_id}": _ADMIN,
+    "POST /v1/webhooks/{webhook_id}/test": _ADMIN,
+    "GET /v1/webhooks/{webhook_id}/deliveries": _ADMIN,
+    "GET /v1/webhooks/{webhook_id}/deliveries/{number}": _ADMIN,
+    "POST /v1/webhooks/{webhook_id}/deliveries/{number}/replay": _ADMIN,
     "GET /v1/audit": _ADMIN,
     "GET /v1/exceptions": _EVIDENCE,
     "GET /v1/exceptions/{exception_id}": _EVIDENCE,

@@ -9,11 +9,12 @@ from typing import Any
 import redis
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import Field
 from sqlalchemy import text
 
 from builder.api.access import Store
 from builder.api.problems import documented, known_problems
-from builder.api.views import Health
+from builder.api.views import View
 from builder.errors import GoldsmithError, Rejected, SettingsInvalid
 from builder.settings import Settings
 
@@ -30,6 +31,11 @@ class ProblemUnknown(Rejected):
     slug = "problem-unknown"
     title = "There is no such problem type"
     status = 404
+
+
+class Health(View):
+    status: str = Field(examples=["ok"])
+    checks: dict[str, str] = Field(default={})
 
 
 @router.get("/healthz", summary="Is the process alive?")

@@ -20,7 +20,7 @@ from builder.pipeline.evidence import (
 )
 from builder.pipeline.reproduction import outcome
 from builder.store.schema import Build, LogLine, Release, Step
-from builder.store.states import Purpose
+from builder.store.states import Priority, Purpose
 
 
 class View(BaseModel):
@@ -162,6 +162,8 @@ class BuildView(View):
     subject: str | None = Field(description="The image that a rebuild or comparison is about.")
     unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
     requester: str
+    priority: Priority
+    retry_of: str | None = Field(description="The build that came to nothing before.")
     attempt: int
     waits_for: str | None = Field(description="The build of the base image that this one waits for.")
     cancel_requested: bool
@@ -232,11 +234,6 @@ class RecipePage(View):
     invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
 
 
-class Health(View):
-    status: str = Field(examples=["ok"])
-    checks: dict[str, str] = {}
-
-
 def moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
@@ -256,6 +253,8 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         subject=build.subject,
         unchanged_since=build.evidence.get("unchanged", {}).get("build_id"),
         requester=build.requester,
+        priority=Priority(build.priority),
+        retry_of=build.retry_of,
         attempt=build.attempt,
         waits_for=build.waits_for,
         cancel_requested=build.cancel_requested,

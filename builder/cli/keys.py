@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,6 +39,10 @@ def create(
     name: NameArgument,
     scope: Annotated[list[Scope], typer.Option("--scope", help="What it may do; can be repeated.", show_default=False)],
     expires: ExpiresOption = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option("--recipe", help="The only recipe it may build, or a pattern; can be repeated. [default: any]"),
+    ] = None,
     save: SaveOption = False,
     json: Json = False,
 ) -> None:
@@ -45,7 +50,7 @@ def create(
 
     Only a hash of it is kept.
     """
-    make_key(invocation_of(context), name, scope, expires, save=save, json=json)
+    make_key(invocation_of(context), name, scope, expires, recipes=recipe, save=save, json=json)
 
 
 @app.command("list")
@@ -65,13 +70,14 @@ def list_keys(
         say("there are no keys")
     else:
         print_table(
-            ("KEY", "NAME", "STATE", "SCOPES", "CREATED", "EXPIRES", "LAST USED"),
+            ("KEY", "NAME", "STATE", "SCOPES", "RECIPES", "CREATED", "EXPIRES", "LAST USED"),
             [
                 (
                     one.id,
                     one.name,
                     _state_text(one),
                     ", ".join(one.scopes),
+                    "any" if one.recipes is None else ", ".join(one.recipes),
                     _day(one.created_at),
                     _day(one.expires_at),
                     _day(one.last_used_at),
@@ -113,19 +119,29 @@ def opened_database() -> Iterator[Database]:
 
 
 def make_key(
-    invocation: Invocation, name: str, scopes: Collection[Scope], expires: str | None, *, save: bool, json: bool
+    invocation: Invocation,
+    name: str,
+    scopes: Collection[Scope],
+    expires: str | None,
+    *,
+    recipes: Collection[str] | None = None,
+    save: bool,
+    json: bool,
 ) -> None:
     from builder.cli.output import complain, print_json
     from builder.store.keys import create_key, find_key
 
     if not (0 < len(name) <= 100 and name.isprintable()):
         raise typer.BadParameter("a name has 1 to 100 printable characters", param_hint="NAME")
+    for pattern in recipes or ():
+        if not re.fullmatch("[a-z0-9*-]{1,63}", pattern):
+            raise typer.BadParameter("lower-case letters, digits, - and *", param_hint="--recipe")
     end = end_of(expires) if expires is not None else None
     if end is not None and end <= datetime.now(UTC):
         raise typer.BadParameter(f"{expires} is not in the future", param_hint="--expires")
     invocation.found  # noqa: B018  a configuration with a fault is told before there is a key
     with opened_database() as database, database.write() as session:
-        key = create_key(session, name, scopes, expires_at=end.timestamp() if end else None)
+        key = create_key(session, name, scopes, expires_at=end.timestamp() if end else None, recipes=recipes or None)
         made = find_key(session, key)
         assert made is not None, "it was just made"
         told = {member: value for member, value in _told(made).items() if member not in ("lastUsedAt", "revokedAt")}
@@ -162,6 +178,7 @@ def _told(one: ApiKey) -> dict[str, Any]:
         "id": one.id,
         "name": one.name,
         "scopes": one.scopes,
+        "recipes": one.recipes,
         "createdAt": _instant(one.created_at),
         "expiresAt": _instant(one.expires_at),
         "lastUsedAt": _instant(one.last_used_at),

@@ -25,13 +25,16 @@ from builder.cli import (
     keys,
     ledger,
     locks,
+    login,
     policies,
     provenance,
     rebuilds,
     recipes,
     releases,
+    retrying,
     verdict,
     verifying,
+    webhooks,
 )
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
@@ -43,7 +46,7 @@ app = typer.Typer(
     help=_HELP,
     epilog=exits.EPILOG,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,7 +89,10 @@ app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(keys.app, name="key")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policies.app, name="policy")
+app.add_typer(webhooks.app, name="webhook")
+login.add_to(app)
 builds.add_to(app)
+retrying.add_to(app)
 rebuilds.add_to(app)
 recipes.add_to(app)
 provenance.add_to(app)

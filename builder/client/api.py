@@ -182,8 +182,9 @@ class Client:
     ) -> Iterator[Event]:
         """Live events until the build has ended; the last one is Ended.
 
-        A lost connection is taken up again after the last line that came, and `on_lost` is told why. Steps and the
-        state may then come once more. Raises ApiUnreachable when nothing comes for `patience` seconds.
+        A lost connection is taken up again after the last event that came, and `on_lost` is told why.
+
+        Raises ApiUnreachable when nothing comes for `patience` seconds.
         """
         last_id, tries, heard = str(after), 0, time.monotonic()
         while True:
@@ -342,6 +343,10 @@ class Client:
     def ledger(self, path: str) -> bytes:
         """What the ledger serves, such as `checkpoint` or `tile/0/000`. It has not been verified."""
         return self._content(f"/v1/ledger/{path}")
+
+    def ask(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
+        """For the routes that have a module of their own."""
+        return self._json(model, method, path, **request)
 
     def _json(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
         with self._exchange(method, path, **request) as response:

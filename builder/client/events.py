@@ -77,7 +77,7 @@ def meaning(event: ServerSentEvent) -> Event | None:
     try:
         if event.name == "log":
             content: dict[str, Any] = json.loads(event.data)
-            return Logged(LogLine.model_validate({**content, "number": int(event.id)}))
+            return Logged(LogLine.model_validate({**content, "number": int(event.id.partition(".")[0])}))
         if event.name == "step":
             return StepChanged(Step.model_validate_json(event.data))
         if event.name == "state":

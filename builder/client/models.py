@@ -153,6 +153,8 @@ class Build(Answer):
     locked: bool = False
     subject: str | None = None
     unchanged_since: str | None = None
+    priority: str = "normal"
+    retry_of: str | None = None
     waits_for: str | None = None
     cancel_requested: bool = False
     created_at: datetime

@@ -11,12 +11,10 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
-import json
-import secrets
 import socket
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,17 +22,22 @@ import httpx
 from sqlalchemy.orm import Session
 
 from builder import __version__
-from builder.errors import SettingsInvalid, Unavailable
+from builder.errors import GoldsmithError, Rejected, SettingsInvalid, Unavailable
 from builder.pipeline.services import Services
-from builder.store import errands
-from builder.store.errands import ErrandKind, Taken
+from builder.store import webhooks
+from builder.store.errands import Taken
 from builder.store.findings import Stored
 from builder.store.schema import Finding
+from builder.store.webhooks import Delivery, DeliveryState, Event, Webhook, WebhookEnded
 
-EVENT = "findings.risen"
 _SECONDS = 10.0
 _MOST_FINDINGS = 100
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class WebhookRefused(Rejected):
+    slug = "webhook-refused"
+    title = "No notices may be sent to this address"
 
 
 class WebhookUnavailable(Unavailable):
@@ -44,41 +47,73 @@ class WebhookUnavailable(Unavailable):
     title = "The webhook did not take the notice"
 
 
-def announce(session: Session, registry: str, image: Stored, risen: Sequence[Finding]) -> None:
-    """Have a notice delivered, if the caller's transaction comes true."""
-    body = {
-        "type": EVENT,
-        "timestamp": datetime.now(UTC).isoformat(),
-        "data": {
-            "image": f"{registry}/{image.repository}@{image.digest}",
-            "digest": image.digest,
-            "recipe": image.recipe_name,
-            "build": image.build_id,
-            "total": len(risen),
-            "findings": [
-                {
-                    "vulnerability": one.vulnerability, "package": one.package, "installed": one.installed,
-                    "fixed": one.fixed, "severity": one.severity, "sinceRelease": one.since_release,
-                }
-                for one in risen[:_MOST_FINDINGS]
-            ],
-        },
+def announce_risen(session: Session, registry: str, image: Stored, risen: Sequence[Finding]) -> None:
+    """Have it told that findings of a released image have risen above the policy."""
+    data = {
+        "image": f"{registry}/{image.repository}@{image.digest}",
+        "digest": image.digest,
+        "recipe": image.recipe_name,
+        "build": image.build_id,
+        "total": len(risen),
+        "findings": [
+            {
+                "vulnerability": one.vulnerability, "package": one.package, "installed": one.installed,
+                "fixed": one.fixed, "severity": one.severity, "sinceRelease": one.since_release,
+            }
+            for one in risen[:_MOST_FINDINGS]
+        ],
     }  # fmt: skip
-    errands.add(session, ErrandKind.NOTIFY, f"msg_{secrets.token_hex(16)}", json.dumps(body, separators=(",", ":")))
+    webhooks.announce(session, Event.FINDINGS_RISEN, data)
 
 
 def deliver(services: Services, taken: Taken) -> None:
-    """Send one notice. Without a webhook in the settings it is dropped.
+    """Send one notice, and write down what came of it. To a webhook that has ended none is sent.
 
-    Raises WebhookUnavailable, or SettingsInvalid for a secret that cannot be used.
+    Raises WebhookUnavailable, WebhookRefused, WebhookEnded, or SettingsInvalid for a secret that cannot be used.
     """
-    settings = services.settings
-    if settings.webhook_url is None or settings.webhook_secret_file is None:
-        return
-    url, address = _checked(settings.webhook_url, private=settings.webhook_private)
-    content = (taken.body or "").encode()
+    number = int(taken.subject)
+    with services.database.read() as session:
+        notice = session.get(Delivery, number)
+        if notice is None:
+            return
+        webhook = webhooks.get(session, notice.webhook_id)
+    status: int | None = None
+    try:
+        if webhook.ended is not None:
+            raise WebhookEnded(f"the webhook {webhook.id} is {webhook.ended}")
+        status = _send(services, webhook, notice)
+        if status == HTTPStatus.GONE:
+            raise WebhookEnded(f"{httpx.URL(webhook.url).host} answered 410: it wants nothing more")
+        if not 200 <= status < 300:
+            raise WebhookUnavailable(f"{httpx.URL(webhook.url).host} answered {status}")
+    except GoldsmithError as error:
+        state = DeliveryState.PENDING if error.retryable else DeliveryState.FAILED
+        with services.database.write() as session:
+            webhooks.tried(session, number, state, status, error.problem())
+            if status == HTTPStatus.GONE:
+                webhooks.gone(session, webhook.id)
+        raise
+    with services.database.write() as session:
+        webhooks.tried(session, number, DeliveryState.DELIVERED, status, None)
+
+
+def give_up(services: Services, taken: Taken, error: GoldsmithError) -> None:
+    """The last try has failed, too."""
+    with services.database.write() as session:
+        webhooks.failed(session, int(taken.subject), error.problem())
+
+
+def check_address(text: str, *, private: bool) -> None:
+    """Whether notices may be sent there. Raises WebhookRefused, or WebhookUnavailable while its name has no address."""
+    _checked(text, private=private)
+
+
+def _send(services: Services, webhook: Webhook, notice: Delivery) -> int:
+    """The status that the webhook answers with. Raises WebhookUnavailable, WebhookRefused or SettingsInvalid."""
+    url, address = _checked(webhook.url, private=services.settings.webhook_private)
+    content = notice.body.encode()
     at = str(int(time.time()))
-    signature = _signature(_secret(settings.webhook_secret_file), taken.subject, at, content)
+    signature = _signature(_secret_of(services, webhook), notice.message_id, at, content)
     host = url.host if url.port is None else f"{url.host}:{url.port}"
     try:
         with httpx.Client(timeout=_SECONDS, trust_env=False, follow_redirects=False) as client:
@@ -88,7 +123,7 @@ def deliver(services: Services, taken: Taken) -> None:
                 content=content,
                 headers={
                     "Host": host, "Content-Type": "application/json", "User-Agent": f"goldsmith/{__version__}",
-                    "webhook-id": taken.subject, "webhook-timestamp": at, "webhook-signature": f"v1,{signature}",
+                    "webhook-id": notice.message_id, "webhook-timestamp": at, "webhook-signature": f"v1,{signature}",
                 },
                 # The certificate must be the name's, though the connection goes to the address.
                 extensions={"sni_hostname": url.host},
@@ -97,8 +132,15 @@ def deliver(services: Services, taken: Taken) -> None:
             answer.close()
     except httpx.HTTPError as error:
         raise WebhookUnavailable(f"{host} cannot be reached: {type(error).__name__}") from error
-    if not answer.is_success:
-        raise WebhookUnavailable(f"{host} answered {answer.status_code}")
+    return answer.status_code
+
+
+def _secret_of(services: Services, webhook: Webhook) -> bytes:
+    if webhook.secret is not None:
+        return base64.b64decode(webhook.secret.removeprefix("whsec_"))
+    if services.settings.webhook_secret_file is None:
+        raise SettingsInvalid("GOLDSMITH_WEBHOOK_SECRET_FILE: the webhook of the settings has no secret")
+    return _secret(services.settings.webhook_secret_file)
 
 
 def _signature(secret: bytes, message_id: str, at: str, content: bytes) -> str:
@@ -118,22 +160,27 @@ def _secret(path: Path) -> bytes:
 
 
 def _checked(text: str, *, private: bool) -> tuple[httpx.URL, str]:
-    """The URL, and the address to connect to. Raises SettingsInvalid or WebhookUnavailable."""
-    url = httpx.URL(text)
-    if url.scheme not in ("https", "http") or not url.host or url.userinfo or urlsplit(text).fragment:
-        raise SettingsInvalid("GOLDSMITH_WEBHOOK_URL must be https://HOST/PATH, without a user or a fragment")
-    if url.scheme == "http" and not private:
-        raise SettingsInvalid("GOLDSMITH_WEBHOOK_URL: plain HTTP needs GOLDSMITH_WEBHOOK_PRIVATE")
+    """The URL, and the address to connect to. Raises WebhookRefused, or WebhookUnavailable while it has none."""
     try:
-        found = socket.getaddrinfo(
-            url.host, url.port or (443 if url.scheme == "https" else 80), proto=socket.IPPROTO_TCP
+        url = httpx.URL(text)
+        told = urlsplit(text)
+        port = told.port or (443 if url.scheme == "https" else 80)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise WebhookRefused("the webhook's address is no URL", hint="write https://HOST/PATH") from error
+    if url.scheme not in ("https", "http") or not url.host or url.userinfo or told.fragment:
+        raise WebhookRefused("a webhook's address is https://HOST/PATH, without a user or a fragment")
+    if url.scheme == "http" and not private:
+        raise WebhookRefused(
+            "a webhook over plain HTTP is not allowed here", hint="use https; GOLDSMITH_WEBHOOK_PRIVATE allows both"
         )
-    except OSError as error:
+    try:
+        found = socket.getaddrinfo(url.host, port, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as error:
         raise WebhookUnavailable(f"{url.host} has no address now") from error
     addresses = [str(one[4][0]).partition("%")[0] for one in found]
     refused = [one for one in addresses if not private and not is_public(one)]
     if refused:
-        raise WebhookUnavailable(
+        raise WebhookRefused(
             f"{url.host} is at {refused[0]}, which is no public address",
             hint="GOLDSMITH_WEBHOOK_PRIVATE allows private ones",
         )

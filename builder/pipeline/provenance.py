@@ -42,6 +42,7 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str, log_digest:
             },
             internal_parameters={
                 "requester": build.requester,
+                **({"requesterIdentity": build.identity} if build.identity is not None else {}),
                 "attempt": build.attempt,
                 "sourceDateEpoch": built.lock.epoch,
                 "hermetic": built.hermetic,

@@ -17,7 +17,7 @@ from builder.errors import Broken, GoldsmithError
 from builder.image.digests import digest_of
 from builder.pipeline.evidence import ScanEvidence
 from builder.pipeline.excepting import active_exceptions
-from builder.pipeline.notifying import announce
+from builder.pipeline.notifying import announce_risen
 from builder.pipeline.rejudging import limits_of, rejudged
 from builder.pipeline.scan import have_database
 from builder.pipeline.services import Services
@@ -117,8 +117,8 @@ def _note(
         risen = findings.note(session, image, seen, at_release, database.identity.digest)
         passed = not any(one.above_policy for one in seen)
         findings.mark_scanned(session, image.digest, database.identity.digest, judged_by, passed=passed)
-        if risen and services.settings.webhook_url:
-            announce(session, services.settings.registry, image, risen)
+        if risen:
+            announce_risen(session, services.settings.registry, image, risen)
     return len(risen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -23,7 +24,7 @@ from builder.recipes.reading import canonical_json, recipe_digest
 from builder.store import builds, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
-from builder.store.states import Purpose
+from builder.store.states import Priority, Purpose
 
 
 class RepositoryReserved(Rejected):
@@ -40,7 +41,8 @@ class NetworkNotAllowed(Rejected):
 @dataclass(frozen=True)
 class Asked:
     """What a caller wants. `lock` is to be used exactly, and has to be believed first if it came with the request;
-    `update` leaves the locks of bases aside too; `force` builds what was released before once more."""
+    `update` leaves the locks of bases aside too; `force` builds what was released before once more; `retry_of` is a
+    build that came to nothing."""
 
     recipe: Recipe
     origin: str
@@ -50,6 +52,9 @@ class Asked:
     purpose: Purpose = Purpose.RELEASE
     update: bool = False
     force: bool = False
+    priority: Priority = Priority.NORMAL
+    retry_of: str | None = None
+    identity: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,11 +175,14 @@ class _Submitting:
             recipe_digest=recipe_digest(recipe),
             recipe=canonical_json(recipe).decode(),
             origin=asked.origin,
+            identity=asked.identity,
             requester=asked.requester,
             base_digest=base_digest,
             purpose=asked.purpose,
             lock=lock.canonical().decode() if lock else None,
             options=options,
+            priority=asked.priority,
+            retry_of=asked.retry_of,
         )
         return builds.submit(self.session, submission, waits_for=waits_for)
 
@@ -185,7 +193,8 @@ class _Submitting:
         running = builds.running_build_of(self.session, listed.digest, own.canonical().decode() if own else None)
         if running is not None:
             return running.id
-        return self.submit(Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update), path).id
+        base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
+        return self.submit(base, path).id
 
     def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:
         """As the lock names it; without one, as the base's recipe and its `own` lock are now."""

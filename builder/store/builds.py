@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import case, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Cancelled, Problem, Rejected
+from builder.store import webhooks
 from builder.store.schema import Build, OutboxRow, Release
 from builder.store.states import (
     FINAL,
@@ -19,6 +21,7 @@ from builder.store.states import (
     RELEASE,
     SCAN,
     STAGES,
+    Priority,
     Purpose,
     Stage,
     State,
@@ -71,7 +74,7 @@ class Submission:
     """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "base" or
     "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
     `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is about; `staged` is the digest
-    of what was uploaded for it to `staging_repository`."""
+    of what was uploaded for it to `staging_repository`; `retry_of` is a build that came to nothing."""
 
     recipe_name: str
     recipe_digest: str
@@ -85,6 +88,9 @@ class Submission:
     options: dict[str, Any] = field(default_factory=dict)
     staged: str | None = None
     staging_repository: str | None = None
+    identity: dict[str, Any] | None = None
+    priority: Priority = Priority.NORMAL
+    retry_of: str | None = None
 
 
 def new_build_id() -> str:
@@ -105,12 +111,15 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         recipe=submission.recipe,
         origin=submission.origin,
         requester=submission.requester,
+        identity=submission.identity,
         base_digest=submission.base_digest,
         lock=submission.lock,
         subject=submission.subject,
         options=submission.options,
         image_digest=submission.staged,
         staging_repository=submission.staging_repository,
+        priority=submission.priority,
+        retry_of=submission.retry_of,
         waits_for=waits_for,
         attempt=1,
         token=0,
@@ -291,14 +300,27 @@ def remind(session: Session, build: Build) -> None:
 
 
 def unpublished(session: Session, limit: int = 100) -> list[OutboxRow]:
+    """By priority, then the oldest first."""
+    rank = case({one.value: place for place, one in enumerate(Priority)}, value=Build.priority)
     return list(
         session.scalars(
             select(OutboxRow)
+            .join(Build, Build.id == OutboxRow.build_id)
             .where(OutboxRow.published_at.is_(None), OutboxRow.due_at <= time.time())
-            .order_by(OutboxRow.id)
+            .order_by(rank, OutboxRow.id)
             .limit(limit)
         )
     )
+
+
+def priorities(session: Session, build_ids: Collection[str]) -> dict[str, Priority]:
+    found = session.execute(select(Build.id, Build.priority).where(Build.id.in_(build_ids)))
+    return {row.id: Priority(row.priority) for row in found}
+
+
+def ended(session: Session, build_ids: Collection[str]) -> set[str]:
+    """Those of them that have ended."""
+    return set(session.scalars(select(Build.id).where(Build.id.in_(build_ids), Build.state.in_(FINAL))))
 
 
 def announce_staged(session: Session, build_id: str) -> None:
@@ -359,6 +381,7 @@ def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> 
         _enqueue(session, build.id, ready.queue, delay)
     if after.final:
         _tell_waiting(session, build)
+        webhooks.announce_end(session, build)
 
 
 def _tell_waiting(session: Session, base: Build) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Float, Index, Integer, String
+from sqlalchemy import JSON, Float, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from builder.store.schema import Base
 
 
 class ApiKey(Base):
-    """Who may call the API, and for what. Only a hash of the key is kept. `last_used_at` is right to a minute."""
+    """Who may call the API, and for what. Only a hash of the key is kept. `recipes` are patterns of the
+    only ones it may build, null is any; `last_used_at` is right to a minute."""
 
     __tablename__ = "api_keys"
 
@@ -17,6 +18,7 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
+    recipes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[float] = mapped_column(Float)
     expires_at: Mapped[float | None] = mapped_column(Float)
     last_used_at: Mapped[float | None] = mapped_column(Float)

@@ -6,7 +6,8 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ class DatabaseUnavailable(Unavailable):
     title = "The database does not answer"
 
 
+class _Together:
+    """What is written in one transaction, from the first write on."""
+
+    def __init__(self) -> None:
+        self.open = ExitStack()
+        self.session: Session | None = None
+
+
 class Database:
     """One engine a process. SQLite runs in WAL mode, and its writers take the write lock at once, not half way through
     a transaction, where SQLite could only give up."""
@@ -48,10 +57,15 @@ class Database:
         if self._sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+        self._together: ContextVar[_Together | None] = ContextVar("together", default=None)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session on one snapshot; nothing written in it is kept, and what was read stays readable afterwards."""
+        together = self._together.get()
+        if together is not None and together.session is not None:
+            yield together.session  # who has just written must see it
+            return
         with _translated(), self._engine.connect() as connection:
             # SQLite has nothing else; PostgreSQL would look anew at each statement.
             reading = connection if self._sqlite else connection.execution_options(isolation_level="REPEATABLE READ")
@@ -63,6 +77,32 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back by any exception."""
+        together = self._together.get()
+        if together is None:
+            with self._writing() as session:
+                yield session
+            return
+        if together.session is None:
+            together.session = together.open.enter_context(self._writing())
+        yield together.session
+        together.session.flush()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All that the caller's thread writes in here is one transaction, from the first write to the end of the block.
+
+        Whatever takes its time must come before the first write: SQLite has one writer at a time.
+        """
+        together = _Together()
+        token = self._together.set(together)
+        try:
+            with together.open:
+                yield
+        finally:
+            self._together.reset(token)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
         with _translated(), self._engine.connect() as connection:
             writing = connection.execution_options(goldsmith_write=True)
             with Session(writing, expire_on_commit=False) as session, session.begin():

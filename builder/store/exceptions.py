@@ -10,8 +10,9 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from builder.errors import Problem, Rejected
-from builder.store import attachments
+from builder.store import attachments, webhooks
 from builder.store.schema import Blob, ExceptionRow, VexDocument
+from builder.store.webhooks import Event
 
 PENDING, SIGNED, REFUSED = "pending", "signed", "refused"
 
@@ -114,6 +115,8 @@ def revoke(session: Session, exception_id: str, by: str) -> None:
     row, _ = get(session, exception_id)
     if row.revoked_at is None:
         row.revoked_at, row.revoked_by = time.time(), by
+        told = {"exception": row.id, "vulnerability": row.vulnerability, "revokedBy": by}
+        webhooks.announce(session, Event.EXCEPTION_REVOKED, told)
 
 
 def holding(session: Session) -> list[str]:

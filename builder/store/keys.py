@@ -11,8 +11,10 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Rejected
+from builder.store import webhooks
 from builder.store.callers import ApiKey
 from builder.store.scopes import Scope
+from builder.store.webhooks import Event
 
 PREFIX = "gs_"
 _USE_SECONDS = 60.0
@@ -31,7 +33,12 @@ class KeyAmbiguous(Rejected):
 
 
 def create_key(
-    session: Session, name: str, scopes: Collection[Scope] = (Scope.ADMIN,), *, expires_at: float | None = None
+    session: Session,
+    name: str,
+    scopes: Collection[Scope] = (Scope.ADMIN,),
+    *,
+    expires_at: float | None = None,
+    recipes: Collection[str] | None = None,
 ) -> str:
     """A new key for a named caller; this is the only time it can be read."""
     key = PREFIX + secrets.token_urlsafe(32)
@@ -41,6 +48,7 @@ def create_key(
             name=name,
             key_hash=_hash(key),
             scopes=[scope.value for scope in Scope if scope in scopes],
+            recipes=list(recipes) if recipes is not None else None,
             created_at=time.time(),
             expires_at=expires_at,
         )
@@ -90,6 +98,7 @@ def revoke(session: Session, named: str) -> ApiKey:
             f"{len(found)} keys are named {named!r}", hint=f"give an id: {', '.join(one.id for one in found)}"
         )
     found[0].revoked_at = time.time()
+    webhooks.announce(session, Event.KEY_REVOKED, {"key": found[0].id, "name": found[0].name})
     return found[0]
 
 

@@ -30,7 +30,8 @@ class Build(Base):
     `purpose` decides the path it takes; `token` grows with every claim and fences off whoever held the build before;
     `attempt` counts how often the work was begun anew because a worker was lost; `base_digest` is of the recipe whose
     release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild or
-    comparison is about; `options` are what else was asked for; `image_digest` is of what is in `staging_repository`.
+    comparison is about; `options` are what else was asked for; `identity` says who the requester is; `retry_of` is
+    the build that this one does again; `image_digest` is of what is in `staging_repository`.
     """
 
     __tablename__ = "builds"
@@ -43,10 +44,13 @@ class Build(Base):
     recipe: Mapped[str] = mapped_column(Text)
     origin: Mapped[str] = mapped_column(String(16))
     requester: Mapped[str] = mapped_column(String(100))
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     base_digest: Mapped[str | None] = mapped_column(String(71))
     lock: Mapped[str | None] = mapped_column(Text)
     options: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     subject: Mapped[str | None] = mapped_column(String(71))
+    priority: Mapped[str] = mapped_column(String(6), server_default="normal")
+    retry_of: Mapped[str | None] = mapped_column(String(26))
     waits_for: Mapped[str | None] = mapped_column(String(26))
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     token: Mapped[int] = mapped_column(Integer, default=0)

@@ -74,6 +74,14 @@ COMPARE = Stage("compare", State.QUEUED, State.COMPARING, State.COMPARED)
 STAGES = (BUILD, SCAN, RELEASE, RESOLVE, REBUILD, COMPARE)
 
 
+class Priority(StrEnum):
+    """Which of the builds that wait for a worker comes first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class Purpose(StrEnum):
     """What a build is for. Each has its own path of stages."""
 

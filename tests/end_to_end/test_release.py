@@ -123,11 +123,11 @@ def test_a_build_is_followed_live_and_the_stream_can_be_resumed(goldsmith: Golds
     headers = {"Accept": "text/event-stream"}
     events = goldsmith.api.get(path, headers=headers).text.strip().split("\n\n")
     assert events[-1].startswith("event: end")
-    numbers = [int(event.split("id: ")[1].split("\n")[0]) for event in events if event.startswith("event: log")]
+    numbers = [int(event.split("id: ")[1].split(".")[0]) for event in events if event.startswith("event: log")]
     assert numbers == list(range(1, len(numbers) + 1))
     half = numbers[len(numbers) // 2]
     resumed = goldsmith.api.get(path, headers=headers | {"Last-Event-ID": str(half)}).text.strip().split("\n\n")
-    again = [int(event.split("id: ")[1].split("\n")[0]) for event in resumed if event.startswith("event: log")]
+    again = [int(event.split("id: ")[1].split(".")[0]) for event in resumed if event.startswith("event: log")]
     assert again == numbers[len(numbers) // 2 + 1 :]
 
 

@@ -17,6 +17,7 @@ from builder.cli.main import main
 from builder.client.api import Client
 from builder.forensics.report import Report
 from builder.image.digests import digest_of, hex_of
+from builder.image.documents import Index, parse_manifest
 from builder.recipes.reading import recipe_digest
 from builder.registry.artifact import BUNDLE
 from builder.registry.reference import Repository
@@ -238,6 +239,32 @@ def test_rubbish_beside_an_image_does_not_hide_its_signature(publisher: Publishe
     out = capsys.readouterr().out
     assert out.count("ignored another bundle: ") == 2
     assert "verified: " in out
+
+
+def test_a_list_of_referrers_that_was_altered_proves_nothing(publisher: Publisher, capsys: Output) -> None:
+    image, other = publisher.image("listed"), publisher.image("unlisted")
+    image.sign()
+    other.sign()
+    manifests, listing = publisher.client.manifests, f"sha256-{hex_of(image.image.digest)}"
+    (own,) = publisher.client.referrers.of(image.repository, image.image.digest)
+    (others,) = publisher.client.referrers.of(other.repository, other.image.digest)
+    for blob in parse_manifest(manifests.get(other.repository.at(others.digest)).data).layers:
+        publisher.client.blobs.push_bytes(
+            image.repository, publisher.client.blobs.fetch(other.repository, blob, limit=10**6), blob.media_type
+        )
+    manifests.put(image.repository.at(others.digest), manifests.get(other.repository.at(others.digest)).data)
+    for listed, code, why in (
+        ((), 2, "no signature is attached"),
+        ((others,), 2, "does not speak of"),
+        ((own, others), 0, "ignored another bundle"),
+    ):
+        manifests.put(image.repository.tagged(listing), Index(manifests=listed).to_bytes())
+        assert main(["verify", image.reference, *image.trust()]) == code
+        told = capsys.readouterr()
+        assert why in told.out + told.err, (listed, told)
+    manifests.delete(image.repository.at(own.digest))
+    assert main(["verify", image.reference, *image.trust()]) == 2
+    assert "is not in the registry" in capsys.readouterr().out
 
 
 def test_a_registry_that_holds_something_else_under_the_digest_is_found_out(

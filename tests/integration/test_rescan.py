@@ -28,7 +28,7 @@ from builder.errors import SettingsInvalid
 from builder.pipeline.errands import run_errand
 from builder.pipeline.evidence import kept
 from builder.pipeline.excepting import sign_document, submit_exception
-from builder.pipeline.notifying import WebhookUnavailable, deliver, is_public
+from builder.pipeline.notifying import WebhookRefused, WebhookUnavailable, deliver, is_public
 from builder.pipeline.rescan import rescan_all
 from builder.pipeline.services import Services
 from builder.recipes.reading import canonical_json, read_recipe
@@ -38,18 +38,20 @@ from builder.scanning.errors import DatabaseMissing
 from builder.scanning.findings import ScanResult
 from builder.scanning.sources import DirectorySource
 from builder.settings import Settings
-from builder.store import attachments, builds, errands, exceptions, findings, keys
+from builder.store import attachments, builds, errands, exceptions, findings, keys, webhooks
 from builder.store.attachments import Kind
 from builder.store.builds import Submission
 from builder.store.errands import ErrandKind, Taken
 from builder.store.findings import Wanted
 from builder.store.schema import Blob, ExceptionRow, Finding, Release, VexDocument
+from builder.store.webhooks import Event
 from tests.integration import planted_database
 from tests.integration.planted_database import offer, planted
 from tests.integration.sandbox_server import Sandbox
 from tests.integration.scanning_server import DAY, TRIVY, Image, registry, scanner
 from tests.unit.api import RECIPE
 from tests.unit.evidence import build_evidence, digest, scan_evidence
+from workers.dispatcher import configure_webhook
 
 pytest_plugins = ["tests.unit.databases"]
 
@@ -484,7 +486,16 @@ def told_to(services: Services, url: str, tmp_path: Path, *, private: bool = Tru
     file = tmp_path / "webhook-secret"
     file.write_text("whsec_" + base64.b64encode(KEY).decode() + "\n")
     changed = {"webhook_url": url, "webhook_secret_file": file, "webhook_private": private}
-    return Services(services.settings.model_copy(update=changed))
+    told = Services(services.settings.model_copy(update=changed))
+    configure_webhook(told)
+    return told
+
+
+def notice(services: Services) -> Taken:
+    """A message that is to be delivered to the webhook of the settings."""
+    with services.database.write() as session:
+        made = webhooks.send(session, webhooks.get(session, webhooks.CONFIGURED), Event.WEBHOOK_TEST, {})
+        return Taken(1, str(made.id), None, 1)
 
 
 def do_notices(services: Services) -> None:
@@ -560,22 +571,23 @@ class TestWebhook:
     def test_a_private_address_is_not_spoken_to_unless_the_operator_says_so(
         self, services: Services, webhook: Webhook, tmp_path: Path
     ) -> None:
-        notice = Taken(1, "msg_1", "{}", 1)
-        with pytest.raises(SettingsInvalid, match="plain HTTP"):
-            deliver(told_to(services, webhook.url, tmp_path, private=False), notice)
+        told = told_to(services, webhook.url, tmp_path, private=False)
+        with pytest.raises(WebhookRefused, match="plain HTTP"):
+            deliver(told, notice(told))
         for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.7", "169.254.169.254"):
-            with pytest.raises(WebhookUnavailable, match="no public address"):
-                deliver(told_to(services, f"https://{host}/hook", tmp_path, private=False), notice)
+            told = told_to(services, f"https://{host}/hook", tmp_path, private=False)
+            with pytest.raises(WebhookRefused, match="no public address"):
+                deliver(told, notice(told))
         assert webhook.taken == []
 
     def test_the_secret_is_in_no_message(self, services: Services, tmp_path: Path) -> None:
         services = told_to(services, "https://127.0.0.1:1/hook", tmp_path)
         with pytest.raises(WebhookUnavailable) as failed:
-            deliver(services, Taken(1, "msg_1", "{}", 1))
+            deliver(services, notice(services))
         assert base64.b64encode(KEY).decode() not in str(failed.value)
         (tmp_path / "webhook-secret").write_text("whsec_c2hvcnQ=")
         with pytest.raises(SettingsInvalid) as refused:
-            deliver(services, Taken(1, "msg_1", "{}", 1))
+            deliver(services, notice(services))
         assert "c2hvcnQ=" not in str(refused.value)
 
 

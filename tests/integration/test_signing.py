@@ -247,7 +247,9 @@ def test_a_log_of_another_instance_takes_no_entry_of_ours(sandbox: Sandbox, fore
 
 
 @pytest.mark.parametrize(
-    "claims", [{"aud": "another"}, {"exp": int(time.time()) - 60}, {"key": Key.generate()}], ids=str
+    "claims",
+    [{"aud": "another"}, {"exp": int(time.time()) - 60}, {"key": Key.generate()}],
+    ids=["audience", "expired", "key"],
 )
 def test_a_signer_with_a_refused_token_says_so_without_showing_it(
     sandbox: Sandbox, tmp_path: Path, claims: dict[str, Any]

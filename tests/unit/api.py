@@ -120,5 +120,5 @@ def events(text: str) -> list[tuple[str, int, dict[str, Any]]]:
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if fields:
-            found.append((fields["event"], int(fields["id"]), json.loads(fields["data"])))
+            found.append((fields["event"], int(fields["id"].partition(".")[0]), json.loads(fields["data"])))
     return found

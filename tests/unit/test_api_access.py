@@ -36,6 +36,8 @@ class TestAccess:
                 build_id="0" * 26,
                 comparison_id="0" * 26,
                 exception_id="0" * 26,
+                webhook_id="0" * 16,
+                number=1,
                 digest=digest("a"),
                 attestation="scan",
                 name="web",
@@ -89,7 +91,8 @@ class TestProblems:
 
         app.add_api_route("/broken", broken)
         answer = client.get("/broken")
-        assert problem(answer, 500, "internal-error").hint == "the service's log says why"
+        told = problem(answer, 500, "internal-error")
+        assert told.hint == f"the service's log says why: {answer.headers['X-Request-Id']}"
         assert "hunter2" not in answer.text
 
     def test_a_database_that_is_away_can_be_tried_again(

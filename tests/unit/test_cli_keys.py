@@ -85,7 +85,7 @@ def test_the_list_says_what_each_may_do_and_how_it_is(database: Database, capsys
     capsys.readouterr()
     assert main(["key", "list"]) == 0
     heading, ci, old = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["KEY", "NAME", "STATE", "SCOPES", "CREATED", "EXPIRES", "LAST", "USED"]
+    assert heading.split() == ["KEY", "NAME", "STATE", "SCOPES", "RECIPES", "CREATED", "EXPIRES", "LAST", "USED"]
     assert ci.split()[:4] == [made[0]["id"], "ci", "active", "builds:read"]
     assert ci.endswith("never             1970-01-01 00:00")
     assert old.split()[:3] == [made[1]["id"], "old", "EXPIRED"]
@@ -112,3 +112,14 @@ def test_a_name_that_several_keys_have_is_refused_with_their_ids(database: Datab
     assert all(one in told for one in ids)
     assert main(["key", "revoke", ids[0]]) == 0
     assert main(["key", "revoke", "ci"]) == 0
+
+
+def test_a_key_is_bound_to_recipes(database: Database, capsys: Output) -> None:
+    made = create("ci --scope builds:write --recipe web --recipe web-*", capsys)
+    assert made["recipes"] == ["web", "web-*"]
+    with database.read() as session:
+        assert keys.every(session)[0].recipes == ["web", "web-*"]
+    assert main(["key", "list"]) == 0
+    assert "web, web-*" in capsys.readouterr().out
+    assert main(["key", "create", "x", "--scope", "admin", "--recipe", "We b"]) == 64
+    assert "lower-case letters" in capsys.readouterr().err

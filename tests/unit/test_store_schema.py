@@ -26,7 +26,7 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds
+from builder.store import audit, builds, errands, webhooks
 from builder.store import database as module
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
@@ -39,6 +39,8 @@ from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
 TABLES = set(Base.metadata.tables)
+# Those that came after the ledger's tree.
+LATER = {"audit", "idempotent_requests", "webhooks", "webhook_deliveries"}
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def test_records_from_before_the_tree_stand_in_it_as_if_they_had_been_appended(e
     with connected(empty_url) as connection:
         command.downgrade(config(connection), "0004")
         assert set(inspect(connection).get_table_names()) == {
-            name for name in TABLES if not name.startswith("ledger_") and name != "audit"
+            name for name in TABLES if not name.startswith("ledger_") and name not in LATER
         } | {"alembic_version"}
     database.migrate()
     assert tree_rows(database) == appended
@@ -279,3 +281,30 @@ class TestConnection:
     def test_a_directory_that_is_missing_is_made(self, tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path / 'a/b/c.db'}").migrate()
         assert (tmp_path / "a/b/c.db").exists()
+
+
+def test_a_notice_on_its_way_is_delivered_by_the_webhook_of_the_settings(empty_url: str) -> None:
+    told = '{"type":"findings.risen","data":{}}'
+    with connected(empty_url) as connection:
+        command.upgrade(config(connection), "0008")
+        for subject, done in (("msg_1", None), ("msg_2", 2.0), ("msg_3", None)):
+            row = {"subject": subject, "body": told, "done": done}
+            connection.execute(
+                text(
+                    "INSERT INTO errands (kind, subject, body, created_at, due_at, tries, done_at) "
+                    "VALUES ('notify', :subject, :body, 1, 1, 0, :done)"
+                ),
+                row,
+            )
+    database = Database(empty_url)
+    database.migrate()
+    with database.read() as session:
+        waiting = [errand.subject for errand in errands.due(session)]
+        found = [session.get_one(webhooks.Delivery, int(subject)) for subject in waiting]
+    assert [(one.webhook_id, one.message_id, one.body) for one in found] == [
+        (webhooks.CONFIGURED, "msg_1", told), (webhooks.CONFIGURED, "msg_3", told),
+    ]  # fmt: skip
+    with connected(empty_url) as connection:
+        command.downgrade(config(connection), "0008")
+        kept = connection.execute(text("SELECT subject, body FROM errands WHERE done_at IS NULL ORDER BY id")).all()
+    assert [tuple(row) for row in kept] == [("msg_1", told), ("msg_3", told)]

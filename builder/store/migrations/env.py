@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from builder.store import callers  # noqa: F401
+from builder.store import callers, idempotency, webhooks  # noqa: F401
 from builder.store.schema import Base
 
 context.configure(

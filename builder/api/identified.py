@@ -1,0 +1,96 @@
+"""Who a caller is, known by an API key or by a token, and what follows from that for its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from builder.errors import Rejected
+from builder.identity.issuers import matches
+from builder.identity.tokens import Bearer
+from builder.pipeline.submission import Asked
+from builder.recipes.model import Recipe
+from builder.store.callers import ApiKey
+from builder.store.scopes import Scope
+
+
+class RecipeNotAllowed(Rejected):
+    slug = "recipe-not-allowed"
+    title = "The caller may not build this recipe"
+    status = 403
+
+
+@dataclass(frozen=True)
+class Identified:
+    """`id` is the API key's; `recipes` are patterns of names, None is any; `identity` goes into the provenance."""
+
+    name: str
+    scopes: tuple[str, ...]
+    recipes: tuple[str, ...] | None
+    expires_at: float | None
+    identity: dict[str, Any]
+    id: str | None = None
+
+    @classmethod
+    def by_key(cls, key: ApiKey) -> Identified:
+        return cls(
+            name=key.name, scopes=tuple(key.scopes), recipes=tuple(key.recipes) if key.recipes is not None else None,
+            expires_at=key.expires_at, identity={"apiKey": key.id, "name": key.name}, id=key.id,
+        )  # fmt: skip
+
+    @classmethod
+    def by_token(cls, bearer: Bearer) -> Identified:
+        return cls(
+            name=bearer.name, scopes=bearer.granted.scopes, recipes=bearer.granted.recipes,
+            expires_at=bearer.expires_at,
+            identity={"issuer": bearer.issuer, "subject": bearer.subject, "claims": dict(bearer.claims)},
+        )  # fmt: skip
+
+    def allows(self, scopes: Collection[Scope]) -> bool:
+        return not {Scope.ADMIN, *scopes}.isdisjoint(self.scopes)
+
+    def may_build(self, name: str) -> bool:
+        return self.recipes is None or any(matches(pattern, name) for pattern in self.recipes)
+
+
+def identified(request: Request) -> Identified:
+    found: Identified = request.state.key
+    return found
+
+
+def refuse_recipe(request: Request, name: str) -> None:
+    """Raises RecipeNotAllowed."""
+    one = identified(request)
+    if not one.may_build(name):
+        raise RecipeNotAllowed(
+            f"{one.name} may build {' and '.join(one.recipes or ())}, and {name} is none of them",
+            hint="ask an operator: `goldsmith key create … --recipe`, or the rules of GOLDSMITH_ISSUERS",
+        )
+
+
+def refuse_sent_recipe(request: Request, recipe: Recipe) -> None:
+    """Of a recipe that came with the request the name is the caller's to choose, and so is where it is published: both
+    must be allowed. Raises RecipeNotAllowed."""
+    refuse_recipe(request, recipe.metadata.name)
+    refuse_recipe(request, recipe.spec.publish.repository.rpartition("/")[2])
+
+
+def refuse_asked(request: Request, asked: Asked) -> None:
+    """Raises RecipeNotAllowed."""
+    if asked.origin == "request":
+        refuse_sent_recipe(request, asked.recipe)
+    else:
+        refuse_recipe(request, asked.recipe.metadata.name)
+
+
+def refuse_all_recipes(request: Request) -> None:
+    """Of what concerns every release. Raises RecipeNotAllowed for whoever may build some recipes only."""
+    one = identified(request)
+    if one.recipes is not None:
+        raise RecipeNotAllowed(
+            f"{one.name} may build {' and '.join(one.recipes)} only, and this is about every release",
+            hint="ask an operator",
+        )

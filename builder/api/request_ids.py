@@ -1,0 +1,40 @@
+"""Each request has an id: the caller's own, or else one made here. It is in the answer, the audit log and our logs."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-Id"
+# What is safe in any log; another is not worth a refusal.
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+class RequestIds:
+    """Middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        own = given if _SANE.fullmatch(given) else secrets.token_hex(12)
+        scope.setdefault("state", {})["request_id"] = own
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = own
+            await send(message)
+
+        await self._app(scope, receive, telling)
+
+
+def id_of(request: Request) -> str:
+    return str(getattr(request.state, "request_id", "-"))

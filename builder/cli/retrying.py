@@ -1,0 +1,31 @@
+"""The command that asks again for a build that came to nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from builder.cli.builds import print_asked
+from builder.cli.invocation import Json, invocation_of
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("retry")(retry)
+
+
+def retry(
+    context: typer.Context,
+    build_id: Annotated[
+        str, typer.Argument(metavar="BUILD", help="One that failed or was cancelled.", show_default=False)
+    ],
+    json: Json = False,
+) -> None:
+    """Ask again for a build that came to nothing.
+
+    It failed or was cancelled; recipe, lock and options are as they were.
+    """
+    from builder.client import retries
+
+    with invocation_of(context).client() as client:
+        print_asked(retries.retry(client, build_id), json=json)

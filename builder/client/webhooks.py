@@ -1,0 +1,86 @@
+"""Webhooks, as the API has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from builder.client.api import Client
+from builder.client.models import Answer
+from builder.errors import Problem
+
+
+class Webhook(Answer):
+    """`secret` is there when it is made, and never again."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    description: str
+    created_by: str
+    created_at: datetime
+    ended: str | None = None
+    secret: str | None = None
+
+
+class WebhookList(Answer):
+    webhooks: tuple[Webhook, ...]
+
+
+class Delivery(Answer):
+    """A message for a webhook, and what came of it."""
+
+    id: int
+    message: str
+    event: str
+    state: str
+    tries: int
+    status: int | None = None
+    created_at: datetime
+    tried_at: datetime | None = None
+    problem: Problem | None = None
+    payload: dict[str, Any] | None = None
+
+
+class DeliveryPage(Answer):
+    deliveries: tuple[Delivery, ...]
+    next: str | None = None
+
+
+class Webhooks:
+    """The routes below `/v1/webhooks`; every method raises what Client's do."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, url: str, events: Sequence[str], description: str = "") -> Webhook:
+        asked = {"url": url, "events": list(events), "description": description}
+        return self._client.ask(Webhook, "POST", "/v1/webhooks", json=asked)
+
+    def every(self, *, ended: bool = False) -> tuple[Webhook, ...]:
+        params = {"ended": str(ended).lower()}
+        return self._client.ask(WebhookList, "GET", "/v1/webhooks", params=params).webhooks
+
+    def remove(self, webhook: str) -> Webhook:
+        return self._client.ask(Webhook, "DELETE", f"/v1/webhooks/{_part(webhook)}")
+
+    def try_out(self, webhook: str) -> Delivery:
+        return self._client.ask(Delivery, "POST", f"/v1/webhooks/{_part(webhook)}/test")
+
+    def deliveries(self, webhook: str, *, state: str | None = None, limit: int = 20) -> tuple[Delivery, ...]:
+        """The newest first, one page."""
+        params = {"limit": str(limit)} | ({"state": state} if state else {})
+        path = f"/v1/webhooks/{_part(webhook)}/deliveries"
+        return self._client.ask(DeliveryPage, "GET", path, params=params).deliveries
+
+    def delivery(self, webhook: str, number: int) -> Delivery:
+        return self._client.ask(Delivery, "GET", f"/v1/webhooks/{_part(webhook)}/deliveries/{number}")
+
+    def replay(self, webhook: str, number: int) -> Delivery:
+        return self._client.ask(Delivery, "POST", f"/v1/webhooks/{_part(webhook)}/deliveries/{number}/replay")
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
