@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         default=None, description="Base URL of the Debian archive; by default the one this host's own apt uses."
     )
     debian_security_mirror: str | None = Field(default=None, description="The same for the security archive.")
+    extra_archives: Path | None = Field(
+        default=None,
+        description="A file of signed archives beside Debian's that recipes may take packages from: docs/archives.md.",
+    )
     cache_bytes: int = Field(
         default=10 * 1024 * _MIB, ge=0, description="Limit of the packages kept on disk; the least recently used go."
     )

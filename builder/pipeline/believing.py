@@ -1,7 +1,7 @@
 """Whether a lock that came with a request may be believed: only as far as signed indexes of an archive say the same.
 
 Packages bring scripts that run while a base is made, and whoever asks for builds can bring bytes under any digest. So
-what a lock calls a package of Debian must be one: known from an index that was resolved here before, or in today's.
+what a lock calls a package of a maker must be one: known from an index that was resolved here before, or in today's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LockNotBelieved(Rejected):
 
 def stated(lock: Lock) -> list[Stated]:
     """What a lock says of its packages."""
-    return [Stated(one.sha256, one.name, one.version, one.architecture) for one in lock.all_packages]
+    return [_stated(one) for one in lock.all_packages]
 
 
 def remember(services: Services, lock: Lock) -> None:
@@ -74,4 +74,4 @@ def refuse_unbelieved(services: Services, task: Task, lock: Lock) -> None:
 
 
 def _stated(package: LockedPackage) -> Stated:
-    return Stated(package.sha256, package.name, package.version, package.architecture)
+    return Stated(package.sha256, package.name, package.version, package.architecture, package.made_by)

@@ -18,6 +18,7 @@ from builder.ledger.note import VerifierKey, is_key_name, parse_key
 from builder.ledger.signing import LedgerKey
 from builder.pipeline.installed import Installed
 from builder.planning.debs import DebStore
+from builder.planning.extra import read_extra_archives
 from builder.planning.mirrors import Mirrors, find_mirrors
 from builder.policy.checked import checked_policy
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
@@ -70,7 +71,9 @@ class Services:
 
     @cached_property
     def mirrors(self) -> Mirrors:
-        return find_mirrors(self.settings.debian_mirror, self.settings.debian_security_mirror)
+        path = self.settings.extra_archives
+        extra = read_extra_archives(path) if path else ()
+        return find_mirrors(self.settings.debian_mirror, self.settings.debian_security_mirror, extra)
 
     @cached_property
     def credentials(self) -> CredentialSource:

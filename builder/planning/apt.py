@@ -37,7 +37,7 @@ Dir::Etc::SourceList "{root}/sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Main "/dev/null";
 Dir::Etc::Parts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
+Dir::Etc::Preferences "{root}/preferences";
 Dir::Etc::PreferencesParts "/dev/null";
 Dir::State "{root}/state";
 Dir::State::Lists "{root}/lists";
@@ -56,6 +56,14 @@ Acquire::Languages "none";
 Acquire::ForceHash "sha256";
 Acquire::Retries "3";
 Acquire::http::Timeout "20";
+"""
+
+# What an archive beside Debian's also has stays Debian's: nobody replaces a package by a higher version of its name.
+# Below 1000, so that nothing installed is taken back to an older version (apt_preferences(5)).
+_PREFERENCES = """\
+Package: *
+Pin: release o=Debian
+Pin-Priority: 990
 """
 
 
@@ -89,13 +97,15 @@ class Resolved:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A download that apt would make: `size` in bytes, `sha256` in hex, `path` below the archive's base URL."""
+    """A download that apt would make: `size` in bytes, `sha256` in hex, `path` below the archive's base URL, `vendor`
+    who made it if not Debian."""
 
     uri: str
     file: str
     size: int
     sha256: str
     path: str | None
+    vendor: str | None
 
     def locked(self) -> LockedPackage:
         """apt names the file after package, version and architecture, each percent-encoded."""
@@ -107,6 +117,7 @@ class _Planned:
             size=self.size,
             sha256=self.sha256,
             path=self.path,
+            vendor=self.vendor,
         )
 
 
@@ -136,7 +147,7 @@ class AptArchive:
         key = hashlib.sha256(f"{sources}{architecture}".encode()).hexdigest()[:16]
         self._root = (directory / f"{suite}-{architecture}-{key}").absolute()
         self._sources = sources
-        self._bases = (mirrors.main, mirrors.security)
+        self._mirrors = mirrors
         self._suite = suite
         self._architecture = architecture
         self._debs = debs
@@ -157,8 +168,8 @@ class AptArchive:
         """The packages with these sha256 (hex) that the indexes state. Needs `refresh` before."""
         wanted = frozenset(digests)
         with self._locked():
-            files = sorted((self._root / "lists").glob("*_Packages"))
-            return [package for file in files for package in _stated_in(file, wanted)]
+            files, makers = sorted((self._root / "lists").glob("*_Packages")), self._makers()
+            return [package for file in files for package in _stated_in(file, wanted, makers.get(str(file)))]
 
     def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
         """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.
@@ -201,6 +212,7 @@ class AptArchive:
         for part in ("lists/partial", "cache", "state", "archives/partial", "log"):
             (self._root / part).mkdir(parents=True, exist_ok=True)
         (self._root / "sources.list").write_text(self._sources, "utf-8")
+        (self._root / "preferences").write_text(_PREFERENCES if self._mirrors.extra else "", "utf-8")
         (self._root / "empty-status").touch()
         try:
             done = self._apt("update", "--error-on=any", timeout=_UPDATE_SECONDS)
@@ -246,18 +258,26 @@ class AptArchive:
         for line in done.stdout.decode("utf-8", "replace").splitlines():
             match = _URI.match(line)
             if match:
-                path = self._path_of(match["uri"])
-                planned.append(_Planned(match["uri"], match["file"], int(match["size"]), match["sha256"], path))
+                path, vendor = self._place_of(match["uri"])
+                planned.append(_Planned(match["uri"], match["file"], int(match["size"]), match["sha256"], path, vendor))
             elif line.startswith("'"):
                 raise Broken(f"apt plans a download that cannot be locked: {line[:300]}")
         return planned
 
-    def _path_of(self, uri: str) -> str | None:
-        """Where below its archive's base URL a package is."""
-        for base in self._bases:
+    def _place_of(self, uri: str) -> tuple[str | None, str | None]:
+        """Where below its archive's base URL a package is, and whose that archive is."""
+        for base in self._mirrors.bases:
             if uri.startswith(f"{base}/"):
-                return unquote(uri.removeprefix(f"{base}/"))
-        return None
+                return unquote(uri.removeprefix(f"{base}/")), self._mirrors.vendor(base)
+        return None, None
+
+    def _makers(self) -> dict[str, str | None]:
+        """Who makes the packages of an index, by its file; none where all are Debian's."""
+        if not self._mirrors.extra:
+            return {}
+        done = self._apt("indextargets", "--format", "$(FILENAME)\t$(REPO_URI)", "Created-By: Packages")
+        told = [line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+        return {file: self._mirrors.vendor(base.rstrip("/")) for file, base in told}
 
     def _fetch(self, planned: list[_Planned], work: Path) -> None:
         missing = [one for one in planned if not self._debs.has(one.sha256)]
@@ -348,7 +368,7 @@ class AptArchive:
             )
 
 
-def _stated_in(index: Path, wanted: frozenset[str]) -> Iterator[LockedPackage]:
+def _stated_in(index: Path, wanted: frozenset[str], vendor: str | None) -> Iterator[LockedPackage]:
     """The wanted stanzas of a Packages file (deb822), which apt has verified."""
     stanza: dict[str, str] = {}
     with index.open(encoding="utf-8", errors="replace") as lines:
@@ -366,6 +386,7 @@ def _stated_in(index: Path, wanted: frozenset[str]) -> Iterator[LockedPackage]:
                     size=int(stanza["Size"]),
                     sha256=stanza["SHA256"],
                     path=stanza["Filename"],
+                    vendor=vendor,
                 )
             stanza = {}
 

@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 class LockedPackage(_Part):
     """One .deb, as the archive's signed index states it. `size` in bytes, `sha256` in hex; `path` is where an archive
-    keeps it, below its base URL."""
+    keeps it, below its base URL; `vendor` who made it, where that is not Debian."""
 
     name: _PackageWord
     version: _Version
@@ -38,12 +38,17 @@ class LockedPackage(_Part):
     size: Annotated[int, Field(ge=0, lt=2**53)]  # what JSON can carry exactly
     sha256: _Sha256
     path: _PoolPath | None = None
+    vendor: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]{0,30}$")] | None = None
+
+    @property
+    def made_by(self) -> str:
+        return self.vendor or "debian"
 
     @property
     def purl(self) -> str:
         """A package URL of type deb (purl-spec), in its canonical form: of a version only the `+` is encoded."""
         version = quote(self.version, safe=":~.-")
-        return f"pkg:deb/debian/{quote(self.name, safe='.-')}@{version}?arch={self.architecture}"
+        return f"pkg:deb/{self.made_by}/{quote(self.name, safe='.-')}@{version}?arch={self.architecture}"
 
     @property
     def filename(self) -> str:

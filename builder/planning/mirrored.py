@@ -17,12 +17,12 @@ _SECONDS = 300
 
 
 class MirrorSource:
-    """The archive, and the security archive after it."""
+    """The archive, the security archive after it, and then those beside."""
 
     name = "the Debian archive"
 
     def __init__(self, mirrors: Mirrors, should_stop: Callable[[], bool] | None = None) -> None:
-        self._bases = (mirrors.main, mirrors.security)
+        self._bases = mirrors.bases
         self._should_stop = should_stop
 
     def fetch(self, package: LockedPackage, destination: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.errors import Broken, ProgramMissing
+from builder.planning.extra import ExtraArchive
 from builder.process import run
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -18,10 +19,19 @@ class MirrorUnknown(Broken):
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Base URLs of the main archive and of the security archive, without a slash at the end."""
+    """Base URLs of the main archive and of the security archive, without a slash at the end, and archives beside."""
 
     main: str
     security: str
+    extra: tuple[ExtraArchive, ...] = ()
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        return (self.main, self.security, *(archive.base for archive in self.extra))
+
+    def vendor(self, base: str) -> str | None:
+        """Who makes the packages below a base URL; None for Debian."""
+        return next((archive.vendor for archive in self.extra if archive.base == base), None)
 
     def sources(self, suite: str, components: list[str]) -> str:
         """An apt sources.list for a suite with its updates and its security updates."""
@@ -30,10 +40,14 @@ class Mirrors:
         if suite not in _ROLLING:
             lines.append(f"deb [signed-by={KEYRING}] {self.main} {suite}-updates {parts}")
             lines.append(f"deb [signed-by={KEYRING}] {self.security} {suite}-security {parts}")
+        for archive in self.extra:
+            if suite in archive.suites:
+                own = " ".join(archive.components)
+                lines.append(f"deb [signed-by={archive.keyring}] {archive.base} {suite} {own}")
         return "\n".join(lines) + "\n"
 
 
-def find_mirrors(main: str | None, security: str | None) -> Mirrors:
+def find_mirrors(main: str | None, security: str | None, extra: tuple[ExtraArchive, ...] = ()) -> Mirrors:
     """Settings first; what they leave open is asked of the host's apt. Raises MirrorUnknown."""
     if main is None or security is None:
         own = _hosts_own()
@@ -44,7 +58,7 @@ def find_mirrors(main: str | None, security: str | None) -> Mirrors:
             "this host's apt has no Debian archive to take as a default",
             hint="set GOLDSMITH_DEBIAN_MIRROR and GOLDSMITH_DEBIAN_SECURITY_MIRROR",
         )
-    return Mirrors(main.rstrip("/"), security.rstrip("/"))
+    return Mirrors(main.rstrip("/"), security.rstrip("/"), extra)
 
 
 def _hosts_own() -> dict[str, str]:

@@ -22,6 +22,7 @@ class Stated:
     name: str
     version: str
     architecture: str
+    vendor: str = "debian"
 
 
 def remember(session: Session, packages: Iterable[Stated]) -> None:
@@ -40,5 +41,5 @@ def unknown(session: Session, packages: Iterable[Stated]) -> list[Stated]:
     for start in range(0, len(wanted), _AT_ONCE):
         digests = [package.sha256 for package in wanted[start : start + _AT_ONCE]]
         found = session.scalars(select(KnownPackage).where(KnownPackage.sha256.in_(digests)))
-        known |= {Stated(row.sha256, row.name, row.version, row.architecture) for row in found}
+        known |= {Stated(row.sha256, row.name, row.version, row.architecture, row.vendor) for row in found}
     return [package for package in wanted if package not in known]

@@ -208,6 +208,7 @@ class KnownPackage(Base):
     name: Mapped[str] = mapped_column(String(200))
     version: Mapped[str] = mapped_column(String(200))
     architecture: Mapped[str] = mapped_column(String(200))
+    vendor: Mapped[str] = mapped_column(String(31), server_default="debian")
 
 
 class Record(Base):
