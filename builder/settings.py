@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Self
@@ -165,6 +166,11 @@ class Settings(BaseSettings):
     )
 
     # The service itself
+    secrets_directory: Path | None = Field(
+        default=None,
+        description="A directory with settings as files, named like their variables in lower case "
+        "(`goldsmith_database_url`), such as `/run/secrets`; variables win.",
+    )
     builder_id: str = Field(
         default="https://goldsmith.invalid/builder/shared-engine",
         description="SLSA builder.id: a URI that names this installation. Set it to one that you own.",
@@ -228,9 +234,18 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Raises SettingsInvalid that names each variable at fault and never shows a value."""
+    """From the environment, and from files in GOLDSMITH_SECRETS_DIRECTORY that are named like variables, in lower case;
+    the environment wins.
+
+    Raises SettingsInvalid that names each variable at fault and never shows a value.
+    """
+    secrets = os.environ.get("GOLDSMITH_SECRETS_DIRECTORY") or None
+    if secrets is not None and not Path(secrets).is_dir():
+        raise SettingsInvalid(
+            f"GOLDSMITH_SECRETS_DIRECTORY: there is no directory {secrets}", hint="docs/operator.md lists every setting"
+        )
     try:
-        return Settings()
+        return Settings(_secrets_dir=secrets)  # type: ignore[call-arg]
     except ValidationError as error:
         faults = "; ".join(
             f"{'GOLDSMITH_' + '_'.join(str(p) for p in entry['loc']).upper() if entry['loc'] else 'settings'}: "

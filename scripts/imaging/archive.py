@@ -6,9 +6,13 @@ import hashlib
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 _COMPONENT = "main"
 
@@ -31,6 +35,20 @@ def write_archive(directory: Path, packages: Iterable[Path], *, suite: str, orig
     for architecture, found in stanzas.items():
         release.add(f"{_COMPONENT}/binary-{architecture}/Packages", "\n".join(found).encode())
     return release.sign(sorted(stanzas), gnupg, directory / "keyring.gpg")
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[str]:
+    """A web server of a directory, on loopback: its base URL."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 class _Release:

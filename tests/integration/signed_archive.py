@@ -6,13 +6,10 @@ import subprocess
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 from builder.planning.extra import ExtraArchive
-from scripts.imaging.archive import write_archive
+from scripts.imaging.archive import serving, write_archive
 
 
 def small_package(directory: Path, name: str, version: str = "1.0") -> Path:
@@ -39,19 +36,3 @@ def acme_archive(directory: Path, *packages: Path, suite: str = "trixie") -> Ite
     keyring = write_archive(directory / "archive", packages, suite=suite, origin="Acme", gnupg=directory / "gnupg")
     with serving(directory / "archive") as url:
         yield ExtraArchive(vendor="acme", url=url, keyring=str(keyring), suites=[suite])
-
-
-@contextmanager
-def serving(directory: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory)))
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -148,3 +148,17 @@ def test_a_traceback_of_a_fault_names_no_value(monkeypatch: pytest.MonkeyPatch) 
 def test_every_one_says_what_it_is_for() -> None:
     obvious = {"registry_username", "identity_client_id", "identity_client_secret_file"}
     assert {name for name, field in Settings.model_fields.items() if not field.description} <= obvious
+
+
+def test_secrets_are_files_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "goldsmith_redis_url").write_text("redis://:secret@127.0.0.1:6379/0\n")
+    (tmp_path / "goldsmith_registry").write_text("from-a-file.example")
+    monkeypatch.setenv("GOLDSMITH_SECRETS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("GOLDSMITH_REGISTRY", "from-the-environment.example")
+    found = load_settings()
+    assert found.redis_url.get_secret_value() == "redis://:secret@127.0.0.1:6379/0"
+    assert found.registry == "from-the-environment.example"
+
+
+def test_a_secrets_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "there is no directory" in refused(monkeypatch, SECRETS_DIRECTORY=str(tmp_path / "none"))
