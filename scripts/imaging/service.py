@@ -54,7 +54,8 @@ def _build(stack: Stack, recipe: str, say: Callable[[str], None]) -> str:
         env=env, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise ImageNotReleased(f"{recipe} was not released: {done.stderr.strip() or done.stdout.strip()}")
+        told = json.loads(done.stdout)["problem"]["detail"] if done.stdout else done.stderr.strip()
+        raise ImageNotReleased(f"{recipe} was not released: {told}")
     reference = str(json.loads(done.stdout)["result"]["reference"])
     say(f"{recipe}: {reference}")
     return reference
