@@ -12,7 +12,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from builder.errors import SettingsInvalid
 
 _MIB = 1024 * 1024
-_LISTS = ("insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses")
+_LISTS = (
+    "insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses",
+    "webhook_events", "git_hosts",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -34,6 +37,17 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL: SQLite or PostgreSQL (psycopg).",
     )
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Celery's broker.")
+
+    # Recipes from Git repositories (only the API)
+    git_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The hosts that recipes may be taken from, HOST or HOST:PORT, comma-separated; by default none.",
+    )
+    git_private: bool = Field(
+        default=False, description="Let these hosts be at a private or loopback address, and over plain HTTP."
+    )
+    git_seconds: int = Field(default=30, ge=1, le=90, description="Time limit of fetching a commit.")
+    git_bytes: int = Field(default=64 * _MIB, ge=65536, description="Limit of a commit's size, as it is sent.")
 
     # Registry
     registry: str = Field(default="127.0.0.1:5000", description="host[:port] that images are pushed to.")
@@ -178,14 +192,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in (
-            "insecure_registries",
-            "trivy_sha256",
-            "exception_approvers",
-            "high_priority_callers",
-            "ledger_witnesses",
-            "webhook_events",
-        ):
+        for name in _LISTS:
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())

@@ -59,7 +59,7 @@ async def create_build(request: Request, requester: Caller, wait: Wait = 0, _: I
     def answer() -> Made:
         services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
-        asked = asked_build(body, catalogue, requester)
+        asked = asked_build(body, catalogue, services.git, requester)
         refuse_asked(request, asked)
         refuse_precedence(request, requester, asked.priority)
         refuse_looser(services.policy, asked.recipe.metadata.name, asked.recipe.spec.policy)

@@ -149,6 +149,13 @@ class ComparisonPage(View):
     next: str | None = Field(description="The path of the next page, or null on the last.")
 
 
+class SourceView(View):
+    repository: str = Field(examples=["https://git.example/acme/images"])
+    ref: str = Field(examples=["main"])
+    commit: str = Field(examples=["5c" * 20])
+    path: str = Field(examples=["images/web.yaml"])
+
+
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
     purpose: Purpose = Field(
@@ -158,6 +165,8 @@ class BuildView(View):
     state: str = Field(examples=["released"])
     recipe: str = Field(examples=["web"])
     recipe_digest: str
+    parameters: dict[str, str | int | bool] = Field(description="What the recipe left open, and was filled in with.")
+    source: SourceView | None = Field(description="The commit that the recipe was taken from.")
     locked: bool = Field(description="The request brought a lock; nothing was resolved.")
     subject: str | None = Field(description="The image that a rebuild or comparison is about.")
     unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
@@ -219,21 +228,6 @@ class ImageView(View):
     links: dict[str, str]
 
 
-class RecipeView(View):
-    name: str
-    description: str
-    version: str | None
-    digest: str
-    base: str
-    repository: str
-    tags: list[str]
-
-
-class RecipePage(View):
-    recipes: list[RecipeView]
-    invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
-
-
 def moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
@@ -249,6 +243,8 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         state=build.state,
         recipe=build.recipe_name,
         recipe_digest=build.recipe_digest,
+        parameters=build.options.get("parameters", {}),
+        source=SourceView.model_validate(build.options["source"]) if "source" in build.options else None,
         locked=build.lock is not None,
         subject=build.subject,
         unchanged_since=build.evidence.get("unchanged", {}).get("build_id"),

@@ -142,6 +142,15 @@ class Comparison(Answer):
     golden: str
 
 
+class Source(Answer):
+    """The commit that a recipe was taken from."""
+
+    repository: str
+    ref: str
+    commit: str
+    path: str
+
+
 class Build(Answer):
     id: str
     purpose: str = "release"
@@ -150,6 +159,8 @@ class Build(Answer):
     recipe_digest: str
     requester: str
     attempt: int
+    parameters: dict[str, str | int | bool] = {}
+    source: Source | None = None
     locked: bool = False
     subject: str | None = None
     unchanged_since: str | None = None

@@ -71,8 +71,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "base" or
-    "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
+    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "git", "base"
+    or "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
     `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is about; `staged` is the digest
     of what was uploaded for it to `staging_repository`; `retry_of` is a build that came to nothing."""
 
