@@ -97,6 +97,9 @@ class BuildRequest(LockRequest):
         description="Builds of a higher one go first. `high` is for administrators, and for whom the operator names.",
     )
     force: bool = Field(default=False, description="Build although the same inputs have been released before.")
+    dry_run: bool = Field(
+        default=False, description="Build nothing: the answer is followed to a plan of what would be done."
+    )
 
 
 class RebuildRequest(_Body):
@@ -232,6 +235,7 @@ def asked_build(body: Body, catalogue: Catalogue, git: GitSources, requester: st
         lock_from_request=lock is not None and found.origin != "catalogue",
         update=update,
         force=wanted.force,
+        purpose=Purpose.PLAN if wanted.dry_run else Purpose.RELEASE,
         priority=wanted.priority,
         parameters=found.parameters,
         source=found.source,

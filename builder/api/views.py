@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from builder.api.planned import PlanView, plan_view
 from builder.errors import Problem
 from builder.forensics.report import Told
 from builder.pipeline.evidence import (
@@ -159,7 +160,7 @@ class SourceView(View):
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
     purpose: Purpose = Field(
-        description="release: an image; lock: its lock alone; rebuild: proof that it reproduces; "
+        description="release: an image; lock: its lock alone; plan: a dry run; rebuild: proof that it reproduces; "
         "compare: something held against it."
     )
     state: str = Field(examples=["released"])
@@ -182,6 +183,7 @@ class BuildView(View):
     result: ResultView
     rebuild: RebuildView | None = Field(description="Of a rebuild: how it compares.")
     comparison: OutcomeView | None = Field(description="Of a comparison: what it came to.")
+    plan: PlanView | None = Field(description="Of a dry run: what a build would do.")
     problem: Problem | None = Field(description="Why the build ended without what it was for.")
 
 
@@ -260,6 +262,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         result=result_view(build.evidence, registry),
         rebuild=rebuild_view(build.evidence),
         comparison=outcome_view(build.evidence),
+        plan=plan_view(build.evidence),
         problem=Problem.model_validate(build.problem) if build.problem else None,
     )
 

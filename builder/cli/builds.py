@@ -69,9 +69,7 @@ def build(
     use = "require" if locked else "update" if update else "prefer"
     given = parameters_of(parameter)
     wanted = _wanted(recipe, repository, ref, path, given)
-    file = recipe_file(recipe) if recipe is not None else None
-    # Of a name, and of a repository, the service has it.
-    lock = None if file is None or update else _lock_beside(file)
+    lock = None if recipe is None or update else lock_beside(recipe)
     with file_pointed_out(recipe), invocation_of(context).client() as client:
         submitted = client.submit(wanted, parameters=given, lock=lock, lock_use=use, force=force)
         if submitted.ended:
@@ -248,10 +246,12 @@ def file_pointed_out(recipe: str | None) -> Iterator[None]:
         raise ApiProblem(error.told, hint=f"the file in this directory is {file}") from error
 
 
-def _lock_beside(file: Path) -> dict[str, Any] | None:
+def lock_beside(recipe: str) -> dict[str, Any] | None:
+    """The lock of a recipe's file. Of a name, and of a repository, the service has it."""
     from builder.planning.lockfile import lock_data, read_lock_beside
 
-    lock = read_lock_beside(file)
+    file = recipe_file(recipe)
+    lock = read_lock_beside(file) if file is not None else None
     return lock_data(lock) if lock else None
 
 

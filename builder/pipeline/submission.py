@@ -79,7 +79,7 @@ def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -
 
     Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed or PolicyLoosened.
     """
-    if asked.origin not in HOUSE_ORIGINS and asked.purpose is Purpose.RELEASE:
+    if asked.origin not in HOUSE_ORIGINS and asked.purpose in (Purpose.RELEASE, Purpose.PLAN):
         _refuse_reserved(catalogue, asked)
     return _Submitting(session, catalogue, house).submit(asked, ())
 
@@ -180,7 +180,10 @@ class _Submitting:
             own = None if asked.update else read_lock_beside(listed.path)
             if own is not None:
                 options["base_key"] = build_key(listed.digest, own)
-            waits_for = self._base_build(listed, own, asked, path)
+            if asked.purpose is Purpose.PLAN:
+                options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
+            else:
+                waits_for = self._base_build(listed, own, asked, path)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=recipe_digest(recipe),
@@ -206,6 +209,19 @@ class _Submitting:
             return running.id
         base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
         return self.submit(base, path).id
+
+    def _unreleased(self, listed: Listed, own: Lock | None, lock: Lock | None, path: tuple[str, ...]) -> list[str]:
+        """The recipes that a build would have to wait for, the deepest first."""
+        found: list[str] = []
+        while not self._base_released(listed, lock, own):
+            found.insert(0, listed.name)
+            path = (*path, listed.name)
+            name = listed.recipe.spec.base.recipe
+            if name is None or name in path:  # a circle is refused when it is built
+                break
+            lock, listed = own, self.catalogue.get(name)
+            own = read_lock_beside(listed.path)
+        return found
 
     def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:
         """As the lock names it; without one, as the base's recipe and its `own` lock are now."""

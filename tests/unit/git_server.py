@@ -54,7 +54,7 @@ class GitServer:
 
 
 @contextmanager
-def git_server(root: Path) -> Iterator[GitServer]:
+def git_server(root: Path, port: int = 0) -> Iterator[GitServer]:
     told = GitServer(root)
 
     class Handler(BaseHTTPRequestHandler):
@@ -93,7 +93,7 @@ def git_server(root: Path) -> Iterator[GitServer]:
         def log_message(self, *_: object) -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     told.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

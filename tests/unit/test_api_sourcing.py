@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from builder.pipeline.evidence import Plan, PlannedPackage, kept
 from builder.pipeline.provenance import provenance
 from builder.pipeline.retrying import RecipeChanged
 from builder.recipes.catalogue import written_recipe_file
@@ -20,6 +21,7 @@ from builder.store import builds, keys
 from builder.store.database import Database
 from builder.store.schema import Build
 from builder.store.scopes import Scope
+from builder.store.states import PLAN, RESOLVE
 from tests.unit.api import RECIPE, end, problem
 from tests.unit.evidence import digest, whole_evidence
 from tests.unit.git_server import GitServer, git, git_server
@@ -248,3 +250,31 @@ def test_no_repository_is_asked_unless_the_operator_allows_it(client: TestClient
     place = {"repository": "https://git.example/acme/images", "path": "web.yaml"}
     told = problem(client.post("/v1/builds", json=place), 422, "git-source-refused")
     assert "GOLDSMITH_GIT_HOSTS" in str(told.errors[0])
+
+
+class TestDryRuns:
+    def test_are_taken_in_and_build_nothing(self, client: TestClient, store: Database, settings: Settings) -> None:
+        child = RECIPE.replace("NAME", "child").replace("{debian: {suite: trixie}}", "{recipe: web}")
+        (settings.recipes_directory / "child.yaml").write_text(child)
+        grandchild = RECIPE.replace("NAME", "grandchild").replace("{debian: {suite: trixie}}", "{recipe: child}")
+        (settings.recipes_directory / "grandchild.yaml").write_text(grandchild)
+        made = ask(client, recipe="grandchild", dryRun=True)
+        assert (made["purpose"], made["state"], made["waitsFor"]) == ("plan", "queued", None)
+        assert len(client.get("/v1/builds").json()["builds"]) == 1
+        with store.read() as session:
+            assert builds.get(session, made["id"]).options["builds_first"] == ["web", "child"]
+
+    def test_end_with_a_plan(self, client: TestClient, store: Database) -> None:
+        made = ask(client, recipe="web", dryRun=True)
+        package = PlannedPackage(name="tini", version="1", architecture="amd64", sha256="5c" * 32, size=7,
+                                 bootstrap=False, source="archive")  # fmt: skip
+        plan = Plan(hermetic=True, base="trixie", packages=(package,), fetch_bytes=7)
+        with store.write() as session:
+            claim = builds.claim(session, made["id"], PLAN, "w", 60)
+            assert claim is not None
+            assert builds.claim(session, made["id"], RESOLVE, "w", 60) is None
+            builds.complete(session, claim, plan=kept(plan))
+        ended = client.get(f"/v1/builds/{made['id']}").json()
+        assert ended["state"] == "planned"
+        assert (ended["plan"]["base"], ended["plan"]["fetchBytes"]) == ("trixie", 7)
+        assert ended["plan"]["packages"][0]["source"] == "archive"
