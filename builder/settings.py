@@ -183,6 +183,12 @@ class Settings(BaseSettings):
         default=(),
         description="Names of callers that may ask for builds of high priority, comma-separated; administrators may.",
     )
+    requests_per_minute: int = Field(
+        default=6000, ge=0, description="How many requests a caller may send a minute; 0 is no limit."
+    )
+    jobs_per_minute: int = Field(
+        default=600, ge=0, description="How many of them may ask for work of a worker, such as a build; 0 is no limit."
+    )
     idempotency_hours: int = Field(
         default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
     )

@@ -177,7 +177,7 @@ def documented_body(model: type[BaseModel]) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": model.model_json_schema(by_alias=True), "example": {"recipe": "web"}},
+                "application/json": {"schema": model.model_json_schema(by_alias=True)},
                 "application/yaml": {"schema": {"type": "string", "description": "A recipe, its files embedded."}},
             },
         }
@@ -191,18 +191,12 @@ def documented_rebuild() -> dict[str, Any]:
 
 def documented_evaluation() -> dict[str, Any]:
     schema = EvaluationRequest.model_json_schema(by_alias=True)
-    example = {"image": "sha256:" + "5c" * 32, "policy": "apiVersion: goldsmith/v1\nkind: Policy\n…"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def documented_verification() -> dict[str, Any]:
     schema = VerificationRequest.model_json_schema(by_alias=True)
-    policy = {
-        "apiVersion": "goldsmith/v1", "kind": "VerificationPolicy", "metadata": {"name": "production"},
-        "spec": {"require": ["all"], "hermetic": True, "maxAgeDays": 90},
-    }  # fmt: skip
-    example = {"digest": "sha256:" + "5c" * 32, "policy": policy}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def body_of(request: Request) -> Body:

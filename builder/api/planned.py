@@ -44,7 +44,7 @@ class PlanView(_View):
     base: str | None = Field(description="The image by digest, or the suite that is bootstrapped.")
     base_cached: bool = Field(description="Whether the worker has that bootstrapped already.")
     packages: list[PlannedPackageView]
-    fetch_bytes: int = Field(description="The size of the packages that are not in the cache.")
+    fetch_bytes: int = Field(description="The size of the packages that were not in the cache.")
     files: list[str] = Field(description="The files that the recipe brings.")
     lock_digest: str | None
     lock_given: bool = Field(description="The lock that was given or is beside the recipe; else it was resolved now.")

@@ -1,6 +1,7 @@
 """The plan stage, of a dry run: what a build would install, and from where.
 
-Nothing is built, and nothing fetched but the archive's indexes and what it takes to read the base.
+Nothing is built. Without a lock, what is new is fetched into the cache: an image has the time of its newest package,
+and only the package itself says it. So the build that follows finds it there.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ class PlanStage:
         if first:
             # What they will be is not known, and so neither is what is to be added.
             return {"plan": kept(Plan(builds_first=first, hermetic=task.recipe.spec.hermetic))}
+        cached = services.debs.all()
         with caches_within_limits(services), spool_of(services, task.build.id) as spool:
             lock = locked_or_resolved(services, task, spool).lock
         with task.journal.step("plan") as step:
-            plan = self._plan(task, lock)
+            plan = self._plan(task, lock, cached)
             new = sum(package.source != "cache" for package in plan.packages)
             step.summary = f"{len(plan.packages)} packages, {new} of them to fetch ({plan.fetch_bytes} bytes)"
         return {"plan": kept(plan), "lock": kept(lock)}
@@ -47,8 +49,8 @@ class PlanStage:
     def clean_up(self, build_id: str) -> None:
         self._services.engine.remove_leftovers(build_id)
 
-    def _plan(self, task: Task, lock: Lock) -> Plan:
-        packages = tuple(self._planned(task, package, lock) for package in lock.all_packages)
+    def _plan(self, task: Task, lock: Lock, cached: frozenset[str]) -> Plan:
+        packages = tuple(self._planned(task, package, lock, cached) for package in lock.all_packages)
         before = self._before(task, lock)
         return Plan(
             hermetic=task.recipe.spec.hermetic,
@@ -62,7 +64,7 @@ class PlanStage:
             unchanged=Unchanged(build_id=before.build_id, digest=before.digest) if before is not None else None,
         )
 
-    def _planned(self, task: Task, package: LockedPackage, lock: Lock) -> PlannedPackage:
+    def _planned(self, task: Task, package: LockedPackage, lock: Lock, cached: frozenset[str]) -> PlannedPackage:
         task.watch.check()
         return PlannedPackage(
             name=package.name,
@@ -71,14 +73,14 @@ class PlanStage:
             sha256=package.sha256,
             size=package.size,
             bootstrap=package in lock.base.packages,
-            source=self._source(task, package),
+            source="cache" if package.sha256 in cached else self._source(task, package),
         )
 
     def _source(self, task: Task, package: LockedPackage) -> str:
-        """In the order in which a build asks. A registry that is away is not asked by a build that can do without."""
+        """Beside the cache, in the order in which a build asks; what was resolved now is the archive's."""
         services, repository = self._services, task.recipe.spec.publish.repository
-        if services.debs.has(package.sha256):
-            return "cache"
+        if task.lock is None:
+            return "archive"
         for place in (services.staging(repository), services.released(repository)):
             try:
                 if services.impatient_registry.blobs.size(place, f"sha256:{package.sha256}") is not None:
