@@ -35,7 +35,7 @@ from tests.unit.evidence import digest, whole_evidence
 RECIPES = Path(__file__).parents[2] / "recipes"
 # How many cases each operation gets, and how many walks from answer to request there are: more for a long night.
 CASES = int(os.environ.get("GOLDSMITH_TEST_API_CASES", "250"))
-WALKS = int(os.environ.get("GOLDSMITH_TEST_API_WALKS", "60"))
+WALKS = int(os.environ.get("GOLDSMITH_TEST_API_WALKS", "40"))
 
 
 def fill(database: Database) -> None:
@@ -190,6 +190,11 @@ def test_every_walk_from_answer_to_request_stays_in_the_document(tmp_path: Path,
         def teardown(self) -> None:
             anew.end()
             super().teardown()
+
+        def before_call(self, case: Case) -> None:
+            """Chance seldom names a recipe, and a build is where most walks begin."""
+            if case.operation.label in ("POST /v1/builds", "POST /v1/locks"):
+                case.body, case.media_type = {"recipe": "web"}, "application/json"
 
         def get_call_kwargs(self, case: Case) -> dict[str, Any]:
             return {"headers": {"Authorization": f"Bearer {key}"}}

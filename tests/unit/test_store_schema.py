@@ -26,7 +26,7 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds, errands, webhooks
+from builder.store import audit, builds, errands, idempotency, webhooks
 from builder.store import database as module
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
@@ -38,7 +38,8 @@ from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
-TABLES = set(Base.metadata.tables)
+# The module of every table must be imported by now, whichever tests run.
+TABLES = set(Base.metadata.tables) | {idempotency.IdempotentRequest.__tablename__}
 # Those that came after the ledger's tree.
 LATER = {"audit", "idempotent_requests", "webhooks", "webhook_deliveries"}
 
