@@ -13,7 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from builder.errors import SettingsInvalid
 
 _MIB = 1024 * 1024
-_LISTS = ("insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses")
+_LISTS = (
+    "insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses",
+    "webhook_events", "git_hosts",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -35,6 +38,17 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL: SQLite or PostgreSQL (psycopg).",
     )
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"), description="Celery's broker.")
+
+    # Recipes from Git repositories (only the API)
+    git_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The hosts that recipes may be taken from, HOST or HOST:PORT, comma-separated; by default none.",
+    )
+    git_private: bool = Field(
+        default=False, description="Let these hosts be at a private or loopback address, and over plain HTTP."
+    )
+    git_seconds: int = Field(default=30, ge=1, le=90, description="Time limit of fetching a commit.")
+    git_bytes: int = Field(default=64 * _MIB, ge=65536, description="Limit of a commit's size, as it is sent.")
 
     # Registry
     registry: str = Field(default="127.0.0.1:5000", description="host[:port] that images are pushed to.")
@@ -179,6 +193,12 @@ class Settings(BaseSettings):
         default=(),
         description="Names of callers that may ask for builds of high priority, comma-separated; administrators may.",
     )
+    requests_per_minute: int = Field(
+        default=6000, ge=0, description="How many requests a caller may send a minute; 0 is no limit."
+    )
+    jobs_per_minute: int = Field(
+        default=600, ge=0, description="How many of them may ask for work of a worker, such as a build; 0 is no limit."
+    )
     idempotency_hours: int = Field(
         default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
     )
@@ -188,14 +208,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in (
-            "insecure_registries",
-            "trivy_sha256",
-            "exception_approvers",
-            "high_priority_callers",
-            "ledger_witnesses",
-            "webhook_events",
-        ):
+        for name in _LISTS:
             listed = values.get(name)
             if isinstance(listed, str):
                 values[name] = tuple(part.strip() for part in listed.split(",") if part.strip())

@@ -10,9 +10,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from builder.api.identified import Identified
-from builder.api.scopes import ANYBODY_KNOWN, ROUTES
+from builder.api.rates import Policy, Rates, refuse_exceeded
+from builder.api.scopes import ANYBODY_KNOWN, JOBS, ROUTES
 from builder.errors import Broken, Rejected
 from builder.identity.tokens import Tokens
+from builder.settings import Settings
 from builder.store import keys
 from builder.store.database import Database, DatabaseUnavailable
 
@@ -56,7 +58,7 @@ def caller(
     database: Annotated[Database, Depends(database_of)],
 ) -> str:
     """The name of whoever calls and may. Raises NotAuthenticated, KeyExpired, TokenRefused, TokenNotGranted,
-    IssuerUnavailable or ScopeMissing."""
+    IssuerUnavailable, RateLimited or ScopeMissing."""
     if credentials is None:
         raise NotAuthenticated("no API key was given", hint="send `Authorization: Bearer KEY`")
     if credentials.credentials.count(".") == 2:  # as no key has
@@ -65,6 +67,7 @@ def caller(
     else:
         one = _by_key(request, credentials.credentials, database)
     request.state.key = one
+    _count(request, one)
     _refuse_without_scope(request, one)
     return one.name
 
@@ -88,6 +91,19 @@ def _by_key(request: Request, given: str, database: Database) -> Identified:
         with suppress(DatabaseUnavailable), database.write() as session:
             keys.note_use(session, key, now)
     return one
+
+
+def _count(request: Request, one: Identified) -> None:
+    """Raises RateLimited."""
+    settings: Settings = request.app.state.settings
+    rates: Rates = request.app.state.rates
+    policies = [Policy("requests", settings.requests_per_minute)]
+    needs = ROUTES.get(f"{request.method} {request.scope['route'].path_format}")
+    if request.method == "POST" and needs is not None and not JOBS.isdisjoint(needs.scopes):
+        policies.append(Policy("jobs", settings.jobs_per_minute))
+    # The middleware tells the caller.
+    request.state.rates = rates.take(one.name, policies)
+    refuse_exceeded(one.name, request.state.rates)
 
 
 def _refuse_without_scope(request: Request, one: Identified) -> None:

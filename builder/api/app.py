@@ -21,6 +21,7 @@ from builder.api import (
     images,
     ledger,
     locks,
+    openapi,
     policies,
     problems,
     provenance,
@@ -34,18 +35,17 @@ from builder.api import (
     whoami,
 )
 from builder.api.auditing import Auditing
+from builder.api.bounds import Bounds
+from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional
+from builder.api.rates import Rates
 from builder.api.request_ids import RequestIds
-from builder.api.scopes import ROUTES
 from builder.api.turns import Turns
-from builder.api.views import LogPage
 from builder.api.waiting import Endings
-from builder.errors import Problem
 from builder.identity.tokens import Tokens
 from builder.pipeline.services import Services
 from builder.recipes.catalogue import Catalogue
 from builder.settings import Settings, load_settings
-from builder.verdicts.report import VerdictReport
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
             tasks.cancel_scope.cancel()
         database.close()
+        app.state.rates.close()
 
     app = FastAPI(
         title="Goldsmith",
@@ -83,10 +84,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.endings = endings
     app.state.turns = Turns()
     app.state.tokens = Tokens(settings.issuers)
+    app.state.rates = Rates(settings.redis_url.get_secret_value(), settings.database_url)
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
     app.add_middleware(Conditional)
+    app.add_middleware(Compressing)
     app.add_middleware(Auditing)
+    app.add_middleware(Bounds)
     app.add_middleware(RequestIds)
     for router in (
         builds.router,
@@ -112,32 +116,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service.router,
     ):
         app.include_router(router)
-    _document_models(app)
+    openapi.describe(app)
     return app
-
-
-def _document_models(app: FastAPI) -> None:
-    """Put the models that routes only refer to into the OpenAPI document, and leave FastAPI's own 422 out of it."""
-    made = app.openapi
-
-    def openapi() -> dict[str, object]:
-        document = made()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for path, operations in document["paths"].items():
-            for method, operation in operations.items():
-                needs = ROUTES.get(f"{method.upper()} {path}")
-                if needs is not None and needs.scopes:
-                    # Roles, as OpenAPI 3.1 has them for bearer tokens: one of these is enough.
-                    operation["security"] = [{"HTTPBearer": [scope.value]} for scope in needs.scopes]
-                invalid = operation["responses"].get("422", {})
-                if "application/json" in invalid.get("content", {}):
-                    del operation["responses"]["422"]
-        for model in (Problem, LogPage, VerdictReport):
-            schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[model.__name__] = schema
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

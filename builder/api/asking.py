@@ -11,16 +11,18 @@ from pydantic.alias_generators import to_camel
 
 from builder.api.bodies import Body, read_body
 from builder.api.problems import RequestInvalid
+from builder.api.sourcing import Sourced, of_a_commit, of_the_request, of_the_service
 from builder.errors import Fault, Rejected
 from builder.pipeline.submission import Asked
-from builder.planning.lockfile import lock_from_data, read_lock_beside
+from builder.planning.lockfile import lock_from_data
 from builder.recipes.catalogue import Catalogue
+from builder.recipes.git import GitPlace, GitSources
 from builder.recipes.model import RepositoryName
-from builder.recipes.reading import read_recipe, recipe_from_data
+from builder.recipes.reading import read_recipe
 from builder.store.states import Priority, Purpose
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
-_WANTED = 'send {"recipe": "NAME"} or a recipe'
+_WANTED = 'send {"recipe": "NAME"}, a recipe, or {"repository": "https://…", "path": "…"}'
 
 
 class LockMissing(Rejected):
@@ -42,9 +44,42 @@ class _Body(BaseModel):
 
 
 class LockRequest(_Body):
-    """What to resolve: a recipe of the catalogue by its name, or a whole recipe."""
+    """What to resolve: a recipe of the catalogue by its name, a whole recipe, or one of a repository's commit."""
 
-    recipe: str | dict[str, Any] = Field(description="A name, or a recipe as a JSON object.", examples=["web"])
+    recipe: str | dict[str, Any] | None = Field(
+        default=None, description="A name, or a recipe as a JSON object.", examples=["web"]
+    )
+    repository: str | None = Field(
+        default=None,
+        max_length=600,
+        description="In place of `recipe`: the https URL of a Git repository at a host that the operator allows.",
+        examples=["https://git.example/acme/images"],
+    )
+    ref: str = Field(
+        default="HEAD", max_length=255, description="Of the repository: a branch, a tag, or a commit's whole id."
+    )
+    path: str | None = Field(
+        default=None,
+        max_length=512,
+        description="The recipe's file in the repository; the files it names and its lock are beside it.",
+        examples=["images/web.yaml"],
+    )
+    parameters: dict[str, str | int | bool] = Field(
+        default={},
+        max_length=50,
+        description="Values for what the recipe leaves open, as it declares them. They are public; no secret is one.",
+        examples=[{"version": "1.26"}],
+    )
+
+    @model_validator(mode="after")
+    def _one_recipe(self) -> Self:
+        if (self.recipe is None) == (self.repository is None):
+            raise ValueError("give one of the two, recipe and repository")
+        if (self.repository is None) != (self.path is None):
+            raise ValueError("repository and path go together")
+        if self.repository is None and "ref" in self.model_fields_set:
+            raise ValueError("ref goes with repository")
+        return self
 
 
 class BuildRequest(LockRequest):
@@ -62,6 +97,9 @@ class BuildRequest(LockRequest):
         description="Builds of a higher one go first. `high` is for administrators, and for whom the operator names.",
     )
     force: bool = Field(default=False, description="Build although the same inputs have been released before.")
+    dry_run: bool = Field(
+        default=False, description="Build nothing: the answer is followed to a plan of what would be done."
+    )
 
 
 class RebuildRequest(_Body):
@@ -139,7 +177,7 @@ def documented_body(model: type[BaseModel]) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": model.model_json_schema(by_alias=True), "example": {"recipe": "web"}},
+                "application/json": {"schema": model.model_json_schema(by_alias=True)},
                 "application/yaml": {"schema": {"type": "string", "description": "A recipe, its files embedded."}},
             },
         }
@@ -153,66 +191,69 @@ def documented_rebuild() -> dict[str, Any]:
 
 def documented_evaluation() -> dict[str, Any]:
     schema = EvaluationRequest.model_json_schema(by_alias=True)
-    example = {"image": "sha256:" + "5c" * 32, "policy": "apiVersion: goldsmith/v1\nkind: Policy\n…"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def documented_verification() -> dict[str, Any]:
     schema = VerificationRequest.model_json_schema(by_alias=True)
-    policy = {
-        "apiVersion": "goldsmith/v1", "kind": "VerificationPolicy", "metadata": {"name": "production"},
-        "spec": {"require": ["all"], "hermetic": True, "maxAgeDays": 90},
-    }  # fmt: skip
-    example = {"digest": "sha256:" + "5c" * 32, "policy": policy}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def body_of(request: Request) -> Body:
     return await read_body(request, ("application/json", *_YAML))
 
 
-def asked_build(body: Body, catalogue: Catalogue, requester: str) -> Asked:
-    """Raises RequestInvalid, RecipeInvalid, RecipeUnknown, LockInvalid or LockMissing."""
+def asked_build(body: Body, catalogue: Catalogue, git: GitSources, requester: str) -> Asked:
+    """Raises RequestInvalid, RecipeInvalid, RecipeUnknown, ParameterInvalid, GitSourceRefused, GitUnavailable,
+    LockInvalid or LockMissing."""
     if body.media_type in _YAML:
         return Asked(read_recipe(body.content), "request", requester)
     wanted = _parsed(BuildRequest, body.content, hint=_WANTED)
-    if wanted.lock is not None and wanted.lock_use is LockUse.UPDATE:
+    update = wanted.lock_use is LockUse.UPDATE
+    if wanted.lock is not None and update:
         raise RequestInvalid("a lock is given, and lockUse says not to use one", hint="leave one of the two out")
-    if isinstance(wanted.recipe, str):
-        if wanted.lock is not None:
-            raise RequestInvalid("a recipe by its name has its own lock", hint="send the whole recipe with its lock")
-        listed = catalogue.get(wanted.recipe)
-        recipe, origin = listed.recipe, "catalogue"
-        lock = read_lock_beside(listed.path) if wanted.lock_use is not LockUse.UPDATE else None
-    else:
-        recipe, origin = recipe_from_data(wanted.recipe), "request"
-        lock = lock_from_data(wanted.lock) if wanted.lock is not None else None
+    if wanted.lock is not None and not isinstance(wanted.recipe, dict):
+        raise RequestInvalid("this recipe has its own lock beside it", hint="send the whole recipe with its lock")
+    found = _sourced(wanted, catalogue, git, lock=not update)
+    lock = lock_from_data(wanted.lock) if wanted.lock is not None else found.lock
     if wanted.lock_use is LockUse.REQUIRE and lock is None:
         raise LockMissing(
-            f"{recipe.metadata.name} has no lock, and resolving was refused",
+            f"{found.recipe.metadata.name} has no lock, and resolving was refused",
             hint="`goldsmith recipe lock` makes one; its place is beside the recipe",
         )
-    update = wanted.lock_use is LockUse.UPDATE
     return Asked(
-        recipe,
-        origin,
+        found.recipe,
+        found.origin,
         requester,
         lock=lock,
-        lock_from_request=wanted.lock is not None,
+        lock_from_request=lock is not None and found.origin != "catalogue",
         update=update,
         force=wanted.force,
+        purpose=Purpose.PLAN if wanted.dry_run else Purpose.RELEASE,
         priority=wanted.priority,
+        parameters=found.parameters,
+        source=found.source,
     )
 
 
-def asked_lock(body: Body, catalogue: Catalogue, requester: str) -> Asked:
+def asked_lock(body: Body, catalogue: Catalogue, git: GitSources, requester: str) -> Asked:
     """Raises as `asked_build`."""
     if body.media_type in _YAML:
         return Asked(read_recipe(body.content), "request", requester, purpose=Purpose.LOCK)
-    wanted = _parsed(LockRequest, body.content, hint=_WANTED).recipe
-    if isinstance(wanted, str):
-        return Asked(catalogue.get(wanted).recipe, "catalogue", requester, purpose=Purpose.LOCK)
-    return Asked(recipe_from_data(wanted), "request", requester, purpose=Purpose.LOCK)
+    found = _sourced(_parsed(LockRequest, body.content, hint=_WANTED), catalogue, git, lock=False)
+    return Asked(
+        found.recipe, found.origin, requester, purpose=Purpose.LOCK, parameters=found.parameters, source=found.source
+    )
+
+
+def _sourced(wanted: LockRequest, catalogue: Catalogue, git: GitSources, *, lock: bool) -> Sourced:
+    if wanted.repository is not None and wanted.path is not None:
+        place = GitPlace(wanted.repository, wanted.ref, wanted.path)
+        return of_a_commit(git, place, wanted.parameters, lock=lock)
+    if isinstance(wanted.recipe, dict):
+        return of_the_request(wanted.recipe, wanted.parameters)
+    assert wanted.recipe is not None, "a request without either is refused"
+    return of_the_service(catalogue, wanted.recipe, wanted.parameters, lock=lock)
 
 
 def asked_rebuild(body: Body) -> RebuildRequest:

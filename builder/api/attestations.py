@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from builder.api.access import Caller, Store
-from builder.api.conditional import IMMUTABLE, MAY_CHANGE, tagged
+from builder.api.conditional import IMMUTABLE, MAY_CHANGE, NOT_MODIFIED, tagged
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.errors import Rejected
@@ -88,7 +88,7 @@ def list_attestations(digest: Digest, _: Caller, database: Store) -> Attestation
     "/{digest}/attestations/{attestation}",
     summary="A signed attestation of an image, as a Sigstore bundle",
     response_class=Response,
-    responses=documented(401, 404, 422, 503),
+    responses={**documented(401, 404, 422, 503), **NOT_MODIFIED},
 )
 def get_attestation(
     digest: Digest,

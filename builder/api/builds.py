@@ -34,7 +34,7 @@ from builder.recipes.catalogue import Catalogue
 from builder.store import builds, journal
 from builder.store.database import Database
 from builder.store.schema import Build
-from builder.store.states import State
+from builder.store.states import Purpose, State
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
 
@@ -59,11 +59,11 @@ async def create_build(request: Request, requester: Caller, wait: Wait = 0, _: I
     def answer() -> Made:
         services: Services = request.app.state.services
         catalogue: Catalogue = request.app.state.catalogue
-        asked = asked_build(body, catalogue, requester)
+        asked = asked_build(body, catalogue, services.git, requester)
         refuse_asked(request, asked)
         refuse_precedence(request, requester, asked.priority)
         refuse_looser(services.policy, asked.recipe.metadata.name, asked.recipe.spec.policy)
-        if not asked.force and not asked.update:
+        if asked.purpose is Purpose.RELEASE and not asked.force and not asked.update:
             before = _answered(services, catalogue, asked)
             if before is not None:
                 return Made(before, f"/v1/builds/{before.id}", 200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 
 from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 IMMUTABLE = "private, max-age=31536000, immutable"
 # Asked anew each time, and not sent again if it is the same.
 MAY_CHANGE = "private, no-cache"
+# For the OpenAPI document.
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "It is what `If-None-Match` names."}}
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 # What would speak of a content that is not sent.
 _OF_CONTENT = ("content-length", "content-type")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
-from builder.api.conditional import IMMUTABLE, tagged
+from builder.api.conditional import IMMUTABLE, NOT_MODIFIED, tagged
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.image.documents import MAX_DOCUMENT, parse_manifest
@@ -16,7 +16,7 @@ from builder.store import releases
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
-_ERRORS = documented(401, 404, 422, 503)
+_ERRORS = {**documented(401, 404, 422, 503), **NOT_MODIFIED}
 
 
 @router.get("/{digest}/manifest", summary="The image's manifest", response_class=Response, responses=_ERRORS)

@@ -11,7 +11,7 @@ from fastapi import Request
 from builder.errors import Rejected
 from builder.identity.issuers import matches
 from builder.identity.tokens import Bearer
-from builder.pipeline.submission import Asked
+from builder.pipeline.submission import HOUSE_ORIGINS, Asked
 from builder.recipes.model import Recipe
 from builder.store.callers import ApiKey
 from builder.store.scopes import Scope
@@ -72,18 +72,18 @@ def refuse_recipe(request: Request, name: str) -> None:
 
 
 def refuse_sent_recipe(request: Request, recipe: Recipe) -> None:
-    """Of a recipe that came with the request the name is the caller's to choose, and so is where it is published: both
-    must be allowed. Raises RecipeNotAllowed."""
+    """Of a recipe that the caller brings, in the request or in a repository, the name is the caller's to choose, and so
+    is where it is published: both must be allowed. Raises RecipeNotAllowed."""
     refuse_recipe(request, recipe.metadata.name)
     refuse_recipe(request, recipe.spec.publish.repository.rpartition("/")[2])
 
 
 def refuse_asked(request: Request, asked: Asked) -> None:
     """Raises RecipeNotAllowed."""
-    if asked.origin == "request":
-        refuse_sent_recipe(request, asked.recipe)
-    else:
+    if asked.origin in HOUSE_ORIGINS:
         refuse_recipe(request, asked.recipe.metadata.name)
+    else:
+        refuse_sent_recipe(request, asked.recipe)
 
 
 def refuse_all_recipes(request: Request) -> None:

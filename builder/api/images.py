@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from builder.api.access import Caller, Store
+from builder.api.conditional import NOT_MODIFIED, tagged
 from builder.api.problems import documented
 from builder.api.views import ImageView, RescanView, image_view, moment
 from builder.errors import Problem
@@ -22,7 +23,7 @@ from builder.store.schema import Build, Record, Release
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
 Digest = Annotated[str, Path(pattern="^sha256:[0-9a-f]{64}$", examples=["sha256:" + "5c" * 32])]
-_ERRORS = documented(401, 404, 422, 503)
+_ERRORS = {**documented(401, 404, 422, 503), **NOT_MODIFIED}
 
 
 class SbomFormat(StrEnum):
@@ -35,7 +36,7 @@ class ScanFormat(StrEnum):
     SARIF = "sarif"
 
 
-@router.get("/{digest}", summary="See a released image", responses=_ERRORS)
+@router.get("/{digest}", summary="See a released image", responses=documented(401, 404, 422, 503))
 def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> ImageView:
     with database.read() as session:
         found = session.execute(
@@ -119,7 +120,7 @@ def get_record(digest: Digest, _: Caller, database: Store) -> Response:
         ).one_or_none()
         if record is None:
             raise image_unknown(digest)
-        return Response(record.body, media_type="application/json", headers={"ETag": f'"{record.digest}"'})
+        return tagged(record.body, "application/json", digest=record.digest)
 
 
 def _rescan(session: Session, digest: str) -> RescanView | None:
@@ -142,4 +143,5 @@ def _attachment(database: Database, digest: str, kind: Kind) -> Response:
         if found is None:
             raise image_unknown(digest)
         content = attachments.content(session, found)
-        return Response(content, media_type=found.media_type, headers={"ETag": f'"{found.blob_digest}"'})
+        # The image's digest does not name it: a later release of the same image brings another.
+        return tagged(content, found.media_type, digest=found.blob_digest)

@@ -31,7 +31,7 @@ async def create_lock(request: Request, requester: Caller, _: IdempotencyKey = N
 
     def answer() -> Made:
         state = request.app.state
-        asked = asked_lock(body, state.catalogue, requester)
+        asked = asked_lock(body, state.catalogue, state.services.git, requester)
         refuse_asked(request, asked)
         view = take_in(state.services, state.catalogue, replace(asked, identity=identified(request).identity))
         return Made(view, f"/v1/builds/{view.id}")

@@ -15,7 +15,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import builder
-from builder.api.request_ids import HEADER, id_of
+from builder.api.rates import RateLimited
+from builder.api.request_ids import HEADER, id_of, told_of
 from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,8 +42,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(GoldsmithError)
     async def known(request: Request, error: GoldsmithError) -> JSONResponse:
         if isinstance(error, Broken):
-            log.error("request %s: %s %s: %s", id_of(request), request.method, request.url.path, error)
+            log.error("request %s: %s %s: %s", told_of(request), request.method, request.url.path, error)
         headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+        if isinstance(error, RateLimited):
+            headers = {"Retry-After": str(error.retry_after)}
         return problem_response(error.problem(instance=request.url.path), headers)
 
     @app.exception_handler(RequestValidationError)
@@ -69,16 +72,17 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:
-        log.exception("request %s: %s %s broke", id_of(request), request.method, request.url.path, exc_info=error)
+        log.exception("request %s: %s %s broke", told_of(request), request.method, request.url.path, exc_info=error)
         told = Broken("the request could not be carried out", hint=f"the service's log says why: {id_of(request)}")
         # Sent from outside of all middleware.
         return problem_response(told.problem(instance=request.url.path), {HEADER: id_of(request)})
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route, for the OpenAPI document. Who must be known must have the scope, too."""
+    """`responses` of a route, for the OpenAPI document. Who must be known must have the scope, too, and
+    may not ask too often."""
     if HTTPStatus.UNAUTHORIZED in statuses:
-        statuses = tuple(sorted({*statuses, HTTPStatus.FORBIDDEN.value}))
+        statuses = tuple(sorted({*statuses, HTTPStatus.FORBIDDEN.value, HTTPStatus.TOO_MANY_REQUESTS.value}))
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 
 from builder.api.access import Caller, Store
@@ -20,8 +22,6 @@ from builder.store.schema import Build
 from builder.store.states import Purpose
 
 router = APIRouter(prefix="/v1/images", tags=["rebuilds"])
-
-_MOST = 100
 
 
 @router.post(
@@ -54,11 +54,23 @@ async def create_rebuild(request: Request, digest: Digest, requester: Caller, _:
 
 
 @router.get("/{digest}/rebuilds", summary="The rebuilds of an image, newest first", responses=documented(401, 422, 503))
-def list_rebuilds(request: Request, digest: Digest, _: Caller, database: Store) -> BuildPage:
-    of_image = select(Build).where(Build.subject == digest, Build.purpose == Purpose.REBUILD)
-    query = of_image.order_by(Build.id.desc()).limit(_MOST)
+def list_rebuilds(
+    request: Request,
+    digest: Digest,
+    _: Caller,
+    database: Store,
+    before: Annotated[str | None, Query(pattern="^[0-9a-z]{26}$", description="Only rebuilds older than this.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> BuildPage:
+    query = select(Build).where(Build.subject == digest, Build.purpose == Purpose.REBUILD)
+    if before is not None:
+        query = query.where(Build.id < before)
+    query = query.order_by(Build.id.desc()).limit(limit + 1)
     registry = request.app.state.settings.registry
     with database.read() as session:
         found = list(session.scalars(query))
-        views = [build_view(build, journal.steps_of(session, build.id), registry) for build in found]
-    return BuildPage(builds=views, next=None)
+        views = [build_view(build, journal.steps_of(session, build.id), registry) for build in found[:limit]]
+    following = None
+    if len(found) > limit:
+        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+    return BuildPage(builds=views, next=following)

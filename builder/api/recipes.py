@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 
 from builder.api.access import Caller
 from builder.api.problems import documented
-from builder.api.views import RecipePage, RecipeView
+from builder.api.views import View
 from builder.errors import GoldsmithError, Rejected
 from builder.planning.lockfile import lock_data, read_lock_beside
-from builder.recipes.catalogue import Catalogue, Listed
-from builder.recipes.model import Recipe
+from builder.recipes.catalogue import Catalogue, Listed, written_recipe_file
 from builder.recipes.schema import recipe_schema
 
 
@@ -20,6 +20,32 @@ class RecipeNotLocked(Rejected):
     slug = "recipe-not-locked"
     title = "The recipe has no lock"
     status = 404
+
+
+class ParameterView(View):
+    type: str = Field(examples=["string"], description="string, integer or boolean")
+    description: str
+    default: str | int | bool
+    pattern: str | None
+    allowed: list[str | int | bool]
+    minimum: int | None
+    maximum: int | None
+
+
+class RecipeView(View):
+    name: str
+    description: str
+    version: str | None
+    digest: str
+    base: str
+    repository: str
+    tags: list[str]
+    parameters: dict[str, ParameterView] = Field(description="What a request may fill in.")
+
+
+class RecipePage(View):
+    recipes: list[RecipeView]
+    invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
 
 
 router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
@@ -43,10 +69,10 @@ def get_schema(_: Caller) -> dict[str, Any]:
     return recipe_schema()
 
 
-@router.get("/{name}", summary="Read a recipe", responses=documented(401, 404, 422))
+@router.get("/{name}", summary="Read a recipe as written, its files embedded", responses=documented(401, 404, 422))
 def get_recipe(request: Request, name: str, _: Caller) -> dict[str, Any]:
-    recipe: Recipe = request.app.state.catalogue.get(name).recipe
-    return recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    listed: Listed = request.app.state.catalogue.get(name)
+    return written_recipe_file(listed.path, {})
 
 
 @router.get("/{name}/lock", summary="Read a recipe's lock", responses=documented(401, 404, 422))
@@ -70,4 +96,5 @@ def _view(listed: Listed) -> RecipeView:
         base=shown,
         repository=recipe.spec.publish.repository,
         tags=recipe.spec.publish.tags,
+        parameters={name: ParameterView.model_validate(one.model_dump()) for name, one in listed.declared.items()},
     )

@@ -1,4 +1,7 @@
-"""Each request has an id: the caller's own, or else one made here. It is in the answer, the audit log and our logs."""
+"""Each request has an id: the caller's own, or else one made here. It is in the answer, the audit log and our logs.
+
+It is part of a trace, too: the caller's, by W3C trace context, or one of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from builder.tracing import current_trace, trace_of
+
 HEADER = "X-Request-Id"
+TRACE = "traceparent"
 # What is safe in any log; another is not worth a refusal.
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -26,7 +32,11 @@ class RequestIds:
             return
         given = Headers(scope=scope).get(HEADER, "")
         own = given if _SANE.fullmatch(given) else secrets.token_hex(12)
-        scope.setdefault("state", {})["request_id"] = own
+        state = scope.setdefault("state", {})
+        state["request_id"] = own
+        state["trace"] = trace_of(Headers(scope=scope).get(TRACE, ""))
+        # What the request makes takes it on from here.
+        current_trace.set(state["trace"])
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -34,6 +44,11 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, telling)
+
+
+def told_of(request: Request) -> str:
+    """For logs: the id, and the trace's."""
+    return f"{id_of(request)} trace {getattr(request.state, 'trace', '-')}"
 
 
 def id_of(request: Request) -> str:

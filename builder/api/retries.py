@@ -6,11 +6,12 @@ from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
-from builder.api.identified import identified, refuse_recipe
+from builder.api.identified import identified, refuse_recipe, refuse_sent_recipe
 from builder.api.problems import documented
 from builder.api.views import BuildView, build_view
 from builder.pipeline.retrying import retry
 from builder.pipeline.services import Services
+from builder.recipes.model import Recipe
 from builder.store import builds
 
 router = APIRouter(prefix="/v1/builds", tags=["builds"])
@@ -30,7 +31,11 @@ async def retry_build(request: Request, build_id: str, requester: Caller, _: Ide
 
     def answer() -> Made:
         with services.database.read() as session:
-            refuse_recipe(request, builds.get(session, build_id).recipe_name)
+            old = builds.get(session, build_id)
+        if old.origin in ("request", "git"):
+            refuse_sent_recipe(request, Recipe.model_validate_json(old.recipe))
+        else:
+            refuse_recipe(request, old.recipe_name)
         build = retry(
             services, request.app.state.catalogue, build_id, requester=requester, identity=identified(request).identity
         )

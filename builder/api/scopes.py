@@ -16,6 +16,8 @@ class Needs:
     audited: bool = False
 
 
+# Who may ask with these has a worker do something.
+JOBS = frozenset({Scope.BUILDS_WRITE, Scope.COMPARISONS_WRITE})
 _OPEN = Needs(())
 # Whatever scopes it has, or none.
 ANYBODY_KNOWN = Needs(tuple(Scope))

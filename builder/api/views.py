@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from builder.api.planned import PlanView, plan_view
 from builder.errors import Problem
 from builder.forensics.report import Told
 from builder.pipeline.evidence import (
@@ -149,15 +150,24 @@ class ComparisonPage(View):
     next: str | None = Field(description="The path of the next page, or null on the last.")
 
 
+class SourceView(View):
+    repository: str = Field(examples=["https://git.example/acme/images"])
+    ref: str = Field(examples=["main"])
+    commit: str = Field(examples=["5c" * 20])
+    path: str = Field(examples=["images/web.yaml"])
+
+
 class BuildView(View):
     id: str = Field(examples=["01jd3m5w8rk0q1v6y2x7z4n9bt"])
     purpose: Purpose = Field(
-        description="release: an image; lock: its lock alone; rebuild: proof that it reproduces; "
+        description="release: an image; lock: its lock alone; plan: a dry run; rebuild: proof that it reproduces; "
         "compare: something held against it."
     )
     state: str = Field(examples=["released"])
     recipe: str = Field(examples=["web"])
     recipe_digest: str
+    parameters: dict[str, str | int | bool] = Field(description="What the recipe left open, and was filled in with.")
+    source: SourceView | None = Field(description="The commit that the recipe was taken from.")
     locked: bool = Field(description="The request brought a lock; nothing was resolved.")
     subject: str | None = Field(description="The image that a rebuild or comparison is about.")
     unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
@@ -173,6 +183,7 @@ class BuildView(View):
     result: ResultView
     rebuild: RebuildView | None = Field(description="Of a rebuild: how it compares.")
     comparison: OutcomeView | None = Field(description="Of a comparison: what it came to.")
+    plan: PlanView | None = Field(description="Of a dry run: what a build would do.")
     problem: Problem | None = Field(description="Why the build ended without what it was for.")
 
 
@@ -219,21 +230,6 @@ class ImageView(View):
     links: dict[str, str]
 
 
-class RecipeView(View):
-    name: str
-    description: str
-    version: str | None
-    digest: str
-    base: str
-    repository: str
-    tags: list[str]
-
-
-class RecipePage(View):
-    recipes: list[RecipeView]
-    invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
-
-
 def moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
@@ -249,6 +245,8 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         state=build.state,
         recipe=build.recipe_name,
         recipe_digest=build.recipe_digest,
+        parameters=build.options.get("parameters", {}),
+        source=SourceView.model_validate(build.options["source"]) if "source" in build.options else None,
         locked=build.lock is not None,
         subject=build.subject,
         unchanged_since=build.evidence.get("unchanged", {}).get("build_id"),
@@ -264,6 +262,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         result=result_view(build.evidence, registry),
         rebuild=rebuild_view(build.evidence),
         comparison=outcome_view(build.evidence),
+        plan=plan_view(build.evidence),
         problem=Problem.model_validate(build.problem) if build.problem else None,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +14,19 @@ from builder.cli.invocation import Json, invocation_of
 
 if TYPE_CHECKING:
     from builder.client.models import Build, LogLine
+    from builder.client.sources import GitRecipe
 
 RecipeArgument = Annotated[
     str,
     typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
 ]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter", "-p", metavar="NAME=VALUE", help="What the recipe leaves open; again for another.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the build to its end.")]
 BuildId = Annotated[str, typer.Argument(metavar="BUILD", help="The build's id.", show_default=False)]
 
@@ -30,7 +38,16 @@ def add_to(app: typer.Typer) -> None:
 
 def build(
     context: typer.Context,
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
+    ] = None,
+    parameter: Parameters = None,
+    repository: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Git repository that has the recipe; --path names its file.")
+    ] = None,
+    ref: Annotated[str, typer.Option(help="Of the repository: a branch, a tag or a commit's whole id.")] = "HEAD",
+    path: Annotated[str | None, typer.Option(metavar="FILE", help="The recipe's file in the repository.")] = None,
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse to resolve: without a lock nothing is built.")
     ] = False,
@@ -47,15 +64,14 @@ def build(
     from builder.cli.output import print_json, say
     from builder.cli.summary import print_outcome
 
-    file = recipe_file(recipe)
     if locked and update:
         raise typer.BadParameter("give one of --locked and --update")
     use = "require" if locked else "update" if update else "prefer"
-    wanted = wanted_recipe(recipe)
-    # Of a name the service has it.
-    lock = None if file is None or update else _lock_beside(file)
+    given = parameters_of(parameter)
+    wanted = _wanted(recipe, repository, ref, path, given)
+    lock = None if recipe is None or update else lock_beside(recipe)
     with file_pointed_out(recipe), invocation_of(context).client() as client:
-        submitted = client.submit(wanted, lock=lock, lock_use=use, force=force)
+        submitted = client.submit(wanted, parameters=given, lock=lock, lock_use=use, force=force)
         if submitted.ended:
             ended = submitted
         elif not wait:
@@ -178,18 +194,46 @@ def recipe_file(recipe: str) -> Path | None:
     return Path(recipe) if "." in recipe or "/" in recipe else None
 
 
-def wanted_recipe(recipe: str) -> str | dict[str, Any]:
+def wanted_recipe(recipe: str, parameters: Mapping[str, str]) -> str | dict[str, Any]:
     """A name as it is, a file as the whole recipe with its files embedded."""
     file = recipe_file(recipe)
     if file is None:
         return recipe
-    from builder.recipes.catalogue import read_recipe_file
+    from builder.recipes.catalogue import written_recipe_file
 
-    return read_recipe_file(file).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return written_recipe_file(file, parameters)
+
+
+def parameters_of(given: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE, each name once."""
+    found: dict[str, str] = {}
+    for one in given or ():
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{one!r} is not NAME=VALUE", param_hint="--parameter")
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice", param_hint="--parameter")
+        found[name] = value
+    return found
+
+
+def _wanted(
+    recipe: str | None, repository: str | None, ref: str, path: str | None, given: Mapping[str, str]
+) -> str | dict[str, Any] | GitRecipe:
+    """Which recipe is meant."""
+    if repository is not None:
+        from builder.client.sources import GitRecipe
+
+        if recipe is not None or path is None:
+            raise typer.BadParameter("it goes with --path, and without a recipe", param_hint="--repository")
+        return GitRecipe(repository, path, ref)
+    if recipe is None or path is not None:
+        raise typer.BadParameter("name a recipe, a recipe file, or a --repository and a --path in it")
+    return wanted_recipe(recipe, given)
 
 
 @contextmanager
-def file_pointed_out(recipe: str) -> Iterator[None]:
+def file_pointed_out(recipe: str | None) -> Iterator[None]:
     """Whoever names a recipe that the service does not know may have meant the file in this directory."""
     from builder.client.errors import ApiProblem
 
@@ -197,15 +241,17 @@ def file_pointed_out(recipe: str) -> Iterator[None]:
         yield
     except ApiProblem as error:
         file = f"{recipe}.yaml"
-        if error.told.slug != "recipe-unknown" or not Path(file).is_file():
+        if error.told.slug != "recipe-unknown" or recipe is None or not Path(file).is_file():
             raise
         raise ApiProblem(error.told, hint=f"the file in this directory is {file}") from error
 
 
-def _lock_beside(file: Path) -> dict[str, Any] | None:
+def lock_beside(recipe: str) -> dict[str, Any] | None:
+    """The lock of a recipe's file. Of a name, and of a repository, the service has it."""
     from builder.planning.lockfile import lock_data, read_lock_beside
 
-    lock = read_lock_beside(file)
+    file = recipe_file(recipe)
+    lock = read_lock_beside(file) if file is not None else None
     return lock_data(lock) if lock else None
 
 

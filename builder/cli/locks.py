@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.cli import exits
-from builder.cli.builds import RecipeArgument, file_pointed_out, recipe_file, wanted_recipe
+from builder.cli.builds import Parameters, RecipeArgument, file_pointed_out, parameters_of, recipe_file, wanted_recipe
 from builder.cli.invocation import Invocation, Json, invocation_of
 from builder.errors import Rejected
 
@@ -29,6 +29,7 @@ def add_to(recipe: typer.Typer) -> None:
 def lock(
     context: typer.Context,
     recipe: RecipeArgument,
+    parameter: Parameters = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 2 if resolving gives other inputs.")
     ] = False,
@@ -57,14 +58,15 @@ def lock(
         raise typer.BadParameter("it is for writing the lock of a recipe file", param_hint="--keep")
     if output and (check or diff):
         raise typer.BadParameter("--check and --diff write nothing", param_hint="--output")
-    wanted = wanted_recipe(recipe)
+    given = parameters_of(parameter)
+    wanted = wanted_recipe(recipe, given)
     target = output or (lock_path(file) if file and not (check or diff) else None)
     if target is not None:
         refuse_unwritable(target)
     invocation = invocation_of(context)
     with file_pointed_out(recipe):
         before = _before(invocation, recipe, file, needed=check or diff or keep)
-        after = _kept(file, before) if keep and file and before else _resolved(invocation, wanted)
+        after = _kept(file, before, given) if keep and file and before else _resolved(invocation, wanted, given)
     changes = changes_between(before, after) if before else None
     if check or diff:
         assert changes is not None, "without a lock before there is nothing to check"
@@ -105,12 +107,12 @@ def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: b
     return found
 
 
-def _resolved(invocation: Invocation, wanted: str | dict[str, Any]) -> Lock:
+def _resolved(invocation: Invocation, wanted: str | dict[str, Any], given: dict[str, str]) -> Lock:
     from builder.cli.following import follow_quietly
     from builder.planning.lockfile import parse_lock
 
     with invocation.client() as client:
-        ended = follow_quietly(client, client.submit_lock(wanted))
+        ended = follow_quietly(client, client.submit_lock(wanted, given))
         if not ended.succeeded:
             problem = ended.problem
             if problem is None:
@@ -119,12 +121,12 @@ def _resolved(invocation: Invocation, wanted: str | dict[str, Any]) -> Lock:
         return parse_lock(client.lock(ended.id), source="the API's lock")
 
 
-def _kept(recipe: Path, before: Lock) -> Lock:
+def _kept(recipe: Path, before: Lock, given: dict[str, str]) -> Lock:
     """The same packages with the digests of the recipe's files as they are now. Raises LockStale for all else."""
     from builder.planning.agreement import locked_files, refuse_stale
-    from builder.recipes.catalogue import read_recipe_file
+    from builder.recipes.catalogue import fill_recipe_file
 
-    read = read_recipe_file(recipe)
+    read = fill_recipe_file(recipe, given).recipe
     renewed = before.model_copy(update={"files": locked_files(read)})
     refuse_stale(read, renewed)
     return renewed

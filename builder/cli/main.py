@@ -26,6 +26,7 @@ from builder.cli import (
     ledger,
     locks,
     login,
+    plans,
     policies,
     provenance,
     rebuilds,
@@ -82,6 +83,7 @@ def root(
 
 
 locks.add_to(recipes.app)
+plans.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")

@@ -15,6 +15,7 @@ from rich.text import Text
 _STYLES = {
     "released": "green",
     "locked": "green",
+    "planned": "green",
     "reproduced": "green",
     "compared": "green",
     "done": "green",

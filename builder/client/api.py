@@ -39,7 +39,8 @@ from builder.client.models import (
     ReleasedPage,
     Round,
     TrustOffer,
-)
+)  # fmt: skip
+from builder.client.sources import Parameters, Wanted, named
 from builder.errors import Problem
 from builder.signing.loopback import is_loopback
 
@@ -71,12 +72,9 @@ class Client:
         if key:
             headers["Authorization"] = f"Bearer {checked_key(key)}"
         self._patience = patience
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=headers,
-            timeout=httpx.Timeout(patience, connect=min(10.0, patience)),
-            trust_env=not is_loopback(self.url),
-        )
+        timeout = httpx.Timeout(patience, connect=min(10.0, patience))
+        trust = not is_loopback(self.url)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=trust)
 
     def __enter__(self) -> Client:
         return self
@@ -88,19 +86,22 @@ class Client:
 
     def submit(
         self,
-        recipe: str | dict[str, Any],
+        recipe: Wanted,
         *,
+        parameters: Parameters | None = None,
         lock: dict[str, Any] | None = None,
         lock_use: str = "prefer",
         force: bool = False,
+        dry_run: bool = False,
     ) -> Build:
-        """Ask for a build of a recipe by its name, or of a whole recipe. One that has ended was released before."""
-        asked: dict[str, Any] = {"recipe": recipe, "lockUse": lock_use, "force": force}
-        return self._json(Build, "POST", "/v1/builds", json=asked | ({"lock": lock} if lock is not None else {}))
+        """Ask for a build of a recipe. One that has ended was released before; a dry run ends with its plan."""
+        more = ({"lock": lock} if lock is not None else {}) | ({"dryRun": True} if dry_run else {})
+        asked = {**named(recipe, parameters), "lockUse": lock_use, "force": force, **more}
+        return self._json(Build, "POST", "/v1/builds", json=asked)
 
-    def submit_lock(self, recipe: str | dict[str, Any]) -> Build:
+    def submit_lock(self, recipe: Wanted, parameters: Parameters | None = None) -> Build:
         """Ask for a recipe's lock."""
-        return self._json(Build, "POST", "/v1/locks", json={"recipe": recipe})
+        return self._json(Build, "POST", "/v1/locks", json=named(recipe, parameters))
 
     def submit_rebuild(self, digest: str, repository: Repository | None = None, *, offline: bool) -> Build:
         """Ask for a released image to be rebuilt and compared. `repository` is for one that another installation
@@ -148,9 +149,8 @@ class Client:
         wanted = {"recipe": recipe, "state": state}
         while len(found) < limit:
             query = {name: value for name, value in wanted.items() if value is not None}
-            page = self._json(
-                BuildPage, "GET", "/v1/builds", params={**query, "limit": str(min(limit - len(found), 100))}
-            )
+            query["limit"] = str(min(limit - len(found), 100))
+            page = self._json(BuildPage, "GET", "/v1/builds", params=query)
             found += page.builds
             if page.next is None or not page.builds:
                 break

@@ -142,6 +142,45 @@ class Comparison(Answer):
     golden: str
 
 
+class PlannedPackage(Answer):
+    """`source` is cache, registry, archive or unknown; `size` is in bytes."""
+
+    name: str
+    version: str
+    architecture: str
+    size: int
+    bootstrap: bool
+    source: str
+
+
+class Unchanged(Answer):
+    build_id: str
+    digest: str
+
+
+class Plan(Answer):
+    """What a build would do."""
+
+    builds_first: tuple[str, ...] = ()
+    hermetic: bool = True
+    base: str | None = None
+    base_cached: bool = False
+    packages: tuple[PlannedPackage, ...] = ()
+    fetch_bytes: int = 0
+    files: tuple[str, ...] = ()
+    lock_given: bool = False
+    unchanged: Unchanged | None = None
+
+
+class Source(Answer):
+    """The commit that a recipe was taken from."""
+
+    repository: str
+    ref: str
+    commit: str
+    path: str
+
+
 class Build(Answer):
     id: str
     purpose: str = "release"
@@ -150,6 +189,8 @@ class Build(Answer):
     recipe_digest: str
     requester: str
     attempt: int
+    parameters: dict[str, str | int | bool] = {}
+    source: Source | None = None
     locked: bool = False
     subject: str | None = None
     unchanged_since: str | None = None
@@ -163,6 +204,7 @@ class Build(Answer):
     result: Result = Result()
     rebuild: Rebuild | None = None
     comparison: Outcome | None = None
+    plan: Plan | None = None
     problem: Problem | None = None
 
     @property
@@ -172,7 +214,7 @@ class Build(Answer):
     @property
     def succeeded(self) -> bool:
         """It ended as its purpose wants it."""
-        return self.state in ("released", "locked", "reproduced", "compared")
+        return self.state in ("released", "locked", "planned", "reproduced", "compared")
 
     @property
     def ended(self) -> bool:

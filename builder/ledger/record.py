@@ -48,7 +48,8 @@ class LedgerRecord(BaseModel):
 
 class ReleaseRecord(LedgerRecord):
     """`recipe` is the whole recipe; `build`, `scan` and `release` are the evidence of the three stages; `bundles` name
-    each published attestation by predicate type and digest."""
+    each published attestation by predicate type and digest; `parameters` are what the recipe was filled in with, and
+    `source` is the commit that it was taken from."""
 
     format: str = FORMAT
     requester: str
@@ -61,6 +62,13 @@ class ReleaseRecord(LedgerRecord):
     scan: dict[str, Any]
     release: dict[str, Any]
     bundles: dict[str, str]
+    parameters: dict[str, Any] | None = None
+    source: dict[str, str] | None = None
+
+    def canonical(self) -> bytes:
+        """Without `parameters` and `source` of a recipe that has none: as records were before there were any."""
+        unsaid = {name for name in ("parameters", "source") if getattr(self, name) is None}
+        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True, exclude=unsaid))
 
 
 def append(session: Session, record: LedgerRecord) -> int:

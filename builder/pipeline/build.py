@@ -13,21 +13,18 @@ from builder.image import inventory as inventory_format
 from builder.image.documents import Descriptor
 from builder.image.layer import Compression
 from builder.pipeline.assembling import assemble
-from builder.pipeline.base import locked_base
-from builder.pipeline.believing import refuse_unbelieved
 from builder.pipeline.composing import Composed
 from builder.pipeline.demanded import assembled_again, demands_on, updates_pending
 from builder.pipeline.evidence import BuildEvidence, StagedImage, Unchanged, kept
 from builder.pipeline.kept import KeptSource
 from builder.pipeline.materials import attach_materials, keep_blobs, materials_manifest
-from builder.pipeline.preparing import Prepared, prepare, refuse_other_architecture
-from builder.pipeline.resolving import Resolution, resolve
+from builder.pipeline.preparing import Prepared, prepare
+from builder.pipeline.resolving import locked_or_resolved
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of, take_back
 from builder.pipeline.submission import refuse_forbidden_network
 from builder.pipeline.unchanged import released_before
-from builder.planning.agreement import refuse_stale
 from builder.planning.keys import build_key
 from builder.planning.mirrored import MirrorSource
 from builder.planning.supply import Supply
@@ -53,7 +50,7 @@ class BuildStage:
         refuse_forbidden_network(services, task.recipe)
         demands = demands_on(services, task)
         with spool_of(services, task.build.id) as spool:
-            resolution = self._locked(task, spool)
+            resolution = locked_or_resolved(services, task, spool)
             key = build_key(task.build.recipe_digest, resolution.lock)
             if task.recipe.spec.hermetic and not task.build.options.get("force"):
                 before = released_before(services, key, task.recipe)
@@ -98,18 +95,6 @@ class BuildStage:
     def clean_up(self, build_id: str) -> None:
         self._services.engine.remove_leftovers(build_id)
         take_back(self._services, build_id)
-
-    def _locked(self, task: Task, spool: Path) -> Resolution:
-        """The lock that was given, exactly; without one, what resolving gives now."""
-        if task.lock is None:
-            return resolve(self._services, task, spool)
-        refuse_stale(task.recipe, task.lock)
-        refuse_other_architecture(self._services, task.lock)
-        if task.build.options.get("lock_from_request"):
-            refuse_unbelieved(self._services, task, task.lock)
-        return Resolution(
-            task.lock, locked_base(self._services, task.lock, task.build.options.get("base_repository"), spool)
-        )
 
     def _answered_by(self, release: Release) -> dict[str, Any]:
         """What is known of the release is known of this build, which is told to be no other."""

@@ -172,6 +172,33 @@ class Unchanged(_Evidence):
     digest: str
 
 
+class PlannedPackage(_Evidence):
+    """A package that a build would install. `source` is cache, registry, archive or unknown; `size` in bytes."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    bootstrap: bool
+    source: str
+
+
+class Plan(_Evidence):
+    """What a build would do. `builds_first` are recipes whose release it would wait for: then no more is known."""
+
+    hermetic: bool
+    builds_first: tuple[str, ...] = ()
+    base: str | None = None
+    base_cached: bool = False
+    packages: tuple[PlannedPackage, ...] = ()
+    fetch_bytes: int = 0
+    files: tuple[str, ...] = ()
+    lock_digest: str | None = None
+    lock_given: bool = False
+    unchanged: Unchanged | None = None
+
+
 def kept(model: BaseModel) -> dict[str, Any]:
     """As JSON for the database."""
     return model.model_dump(mode="json")

@@ -10,8 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
-import socket
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -22,6 +20,7 @@ import httpx
 from sqlalchemy.orm import Session
 
 from builder import __version__
+from builder.addresses import addresses_of, is_public
 from builder.errors import GoldsmithError, Rejected, SettingsInvalid, Unavailable
 from builder.pipeline.services import Services
 from builder.store import webhooks
@@ -32,7 +31,6 @@ from builder.store.webhooks import Delivery, DeliveryState, Event, Webhook, Webh
 
 _SECONDS = 10.0
 _MOST_FINDINGS = 100
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class WebhookRefused(Rejected):
@@ -174,10 +172,9 @@ def _checked(text: str, *, private: bool) -> tuple[httpx.URL, str]:
             "a webhook over plain HTTP is not allowed here", hint="use https; GOLDSMITH_WEBHOOK_PRIVATE allows both"
         )
     try:
-        found = socket.getaddrinfo(url.host, port, proto=socket.IPPROTO_TCP)
-    except (OSError, UnicodeError) as error:
+        addresses = addresses_of(url.host, port)
+    except OSError as error:
         raise WebhookUnavailable(f"{url.host} has no address now") from error
-    addresses = [str(one[4][0]).partition("%")[0] for one in found]
     refused = [one for one in addresses if not private and not is_public(one)]
     if refused:
         raise WebhookRefused(
@@ -185,15 +182,3 @@ def _checked(text: str, *, private: bool) -> tuple[httpx.URL, str]:
             hint="GOLDSMITH_WEBHOOK_PRIVATE allows private ones",
         )
     return url, addresses[0]
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is anybody's on the internet, the address that is embedded in another one included."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if any(one is not None and not is_public(str(one)) for one in inner):
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved

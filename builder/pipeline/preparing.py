@@ -60,7 +60,7 @@ def prepare(
         if base is not None:
             step.summary = base.reference
             return Prepared(services.bases.pull(base.reference), base, lock, base.epoch or None)
-        key = task.build.id if fresh else _bootstrap_key(lock)
+        key = task.build.id if fresh else bootstrap_key(lock)
         image, epoch = services.bases.cached(key), _newest(services, lock.base.packages)
         made = "bootstrapped before"
         if image is None:
@@ -97,7 +97,7 @@ def _newest(services: Services, packages: tuple[LockedPackage, ...]) -> int:
     return max(made_at(services.debs.path(package.sha256)) for package in packages)
 
 
-def _bootstrap_key(lock: Lock) -> str:
+def bootstrap_key(lock: Lock) -> str:
     """A digest over all that decides what a bootstrap gives; its packages also decide its time."""
     base = lock.base
     parts = [base.suite, base.architecture, *(package.sha256 for package in base.packages)]

@@ -37,6 +37,8 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str, log_digest:
             external_parameters={
                 "recipe": json.loads(build.recipe),
                 "recipeDigest": build.recipe_digest,
+                # What the recipe left open is in it already; these say what it was filled in with, and whence it came.
+                **{name: build.options[name] for name in ("parameters", "source") if name in build.options},
                 # A lock that the request brought was chosen by whoever asked; one that we made was not.
                 **({"lock": built.lock_digest} if built.lock_given else {}),
             },
@@ -50,7 +52,7 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str, log_digest:
                 "compression": built.image.compression.model_dump(mode="json"),
                 "archives": [archive.model_dump(mode="json", by_alias=True) for archive in built.lock.archives],
             },
-            resolved_dependencies=tuple(_dependencies(built.lock, built.lock_digest)),
+            resolved_dependencies=(*_source(build), *_dependencies(built.lock, built.lock_digest)),
         ),
         run_details=RunDetails(
             builder=Builder(id=builder_id, version={"goldsmith": __version__}),
@@ -64,6 +66,15 @@ def provenance(build: Build, steps: Sequence[Step], builder_id: str, log_digest:
             byproducts=tuple(_byproducts(built, scanned, log_digest)),
         ),
     )
+
+
+def _source(build: Build) -> list[ResourceDescriptor]:
+    """The commit that the recipe was taken from, as SLSA names one."""
+    source = build.options.get("source")
+    if source is None:
+        return []
+    uri = f"git+{source['repository']}@{quote(source['ref'])}"
+    return [ResourceDescriptor(uri=uri, digest={"gitCommit": source["commit"]}, name="source")]
 
 
 def _dependencies(lock: Lock, lock_digest: str) -> list[ResourceDescriptor]:

@@ -146,6 +146,8 @@ class ReleaseStage:
                 scan=build.evidence["scan"],
                 release=kept(evidence),
                 bundles=evidence.attestations,
+                parameters=build.options.get("parameters"),
+                source=build.options.get("source"),
             )
             session.add(
                 Release(

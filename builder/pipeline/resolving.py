@@ -11,14 +11,14 @@ from builder import __version__
 from builder.engine.container import Container
 from builder.engine.debian import BOOTSTRAP
 from builder.errors import Rejected
-from builder.pipeline.base import Base, newest_base
-from builder.pipeline.believing import remember
+from builder.pipeline.base import Base, locked_base, newest_base
+from builder.pipeline.believing import refuse_unbelieved, remember
 from builder.pipeline.evidence import kept
-from builder.pipeline.preparing import ArchitectureMismatch
+from builder.pipeline.preparing import ArchitectureMismatch, refuse_other_architecture
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of
-from builder.planning.agreement import locked_files, requested
+from builder.planning.agreement import locked_files, refuse_stale, requested
 from builder.planning.apt import AptArchive, Resolved
 from builder.planning.lock import Lock, LockedArchive, LockedBase
 from builder.recipes.model import DebianBase
@@ -61,6 +61,21 @@ def resolve(services: Services, task: Task, spool: Path) -> Resolution:
     found = _on_debian(services, task, debian) if debian is not None else _on_image(services, task, spool)
     remember(services, found.lock)
     return found
+
+
+def locked_or_resolved(services: Services, task: Task, spool: Path) -> Resolution:
+    """The lock that was given, exactly; without one, what resolving gives now.
+
+    Raises LockStale, LockNotBelieved, ArchitectureMismatch, and what planning, registry and engine raise.
+    """
+    if task.lock is None:
+        return resolve(services, task, spool)
+    refuse_stale(task.recipe, task.lock)
+    refuse_other_architecture(services, task.lock)
+    if task.build.options.get("lock_from_request"):
+        refuse_unbelieved(services, task, task.lock)
+    base = locked_base(services, task.lock, task.build.options.get("base_repository"), spool)
+    return Resolution(task.lock, base)
 
 
 def _on_debian(services: Services, task: Task, debian: DebianBase) -> Resolution:

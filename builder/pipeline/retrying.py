@@ -6,7 +6,7 @@ from typing import Any
 
 from builder.errors import Rejected
 from builder.pipeline.services import Services
-from builder.pipeline.submission import Asked, House, submit
+from builder.pipeline.submission import HOUSE_ORIGINS, Asked, House, submit
 from builder.planning.lock import Lock
 from builder.planning.lockfile import read_lock_beside
 from builder.recipes.catalogue import Catalogue
@@ -51,7 +51,7 @@ def retry(
         if build.purpose in (Purpose.REBUILD, Purpose.COMPARE):
             return builds.submit(session, _again(build, requester, identity, priority))
         lock = Lock.model_validate_json(build.lock) if build.lock is not None else None
-        if build.origin != "request":
+        if build.origin in HOUSE_ORIGINS:
             _refuse_changed(catalogue, build, lock)
         asked = Asked(
             Recipe.model_validate_json(build.recipe),
@@ -64,6 +64,8 @@ def retry(
             priority=priority,
             retry_of=build.id,
             identity=identity,
+            parameters=build.options.get("parameters", {}),
+            source=build.options.get("source"),
         )
         house = House(settings.registry, settings.network_steps, services.policy)
         return submit(session, catalogue, house, asked)
@@ -71,7 +73,7 @@ def retry(
 
 def _refuse_changed(catalogue: Catalogue, build: Build, lock: Lock | None) -> None:
     """An old build must not be a way to publish an old recipe under the service's own name."""
-    listed = catalogue.get(build.recipe_name)
+    listed = catalogue.get(build.recipe_name, build.options.get("parameters", {}))
     if listed.digest != build.recipe_digest or (lock is not None and lock != read_lock_beside(listed.path)):
         raise RecipeChanged(
             f"the recipe {build.recipe_name!r}, or its lock, is not what build {build.id} was asked for",

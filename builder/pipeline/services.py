@@ -23,6 +23,7 @@ from builder.planning.mirrors import Mirrors, find_mirrors
 from builder.policy.checked import checked_policy
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.policy.reading import PolicyInvalid
+from builder.recipes.git import GitSources
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
 from builder.registry.credentials import (
@@ -64,6 +65,16 @@ class Services:
     @property
     def archive_directory(self) -> Path:
         return self._directory("apt")
+
+    @cached_property
+    def git(self) -> GitSources:
+        settings = self.settings
+        return GitSources(
+            settings.git_hosts,
+            private=settings.git_private,
+            seconds=settings.git_seconds,
+            max_bytes=settings.git_bytes,
+        )
 
     @cached_property
     def debs(self) -> DebStore:

@@ -19,8 +19,9 @@ from builder.store.builds import Claim, LeaseLost
 from builder.store.database import Database
 from builder.store.schema import Build
 from builder.store.states import Stage, State
+from builder.tracing import TracedLog, current_trace
 
-log = logging.getLogger("goldsmith")
+log = TracedLog(logging.getLogger("goldsmith"), {})
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,25 @@ def run_stage(
         return None
     with database.read() as session:
         build = builds.get(session, build_id)
+    trace = current_trace.set(build.trace)
+    try:
+        log.info("build %s: the %s stage begins", build_id, stage.queue)
+        return _run_claimed(database, build, claim, work, clean_up, lease_seconds=lease_seconds, log_limit=log_limit)
+    finally:
+        current_trace.reset(trace)
+
+
+def _run_claimed(
+    database: Database,
+    build: Build,
+    claim: Claim,
+    work: Work,
+    clean_up: CleanUp,
+    *,
+    lease_seconds: float,
+    log_limit: int,
+) -> State | None:
+    build_id, stage = build.id, claim.stage
     journal = Journal(database, claim, log_limit)
     try:
         with Watch(database, claim, journal, lease_seconds) as watch:

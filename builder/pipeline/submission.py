@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -20,11 +21,15 @@ from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.recipes.catalogue import Catalogue, Listed, refuse_sources
 from builder.recipes.document import RecipeInvalid
 from builder.recipes.model import Recipe
+from builder.recipes.parameters import Value
 from builder.recipes.reading import canonical_json, recipe_digest
 from builder.store import builds, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
 from builder.store.states import Priority, Purpose
+
+# Recipes of the service itself. All others are their requester's word: sent with the request, or of a repository.
+HOUSE_ORIGINS = ("catalogue", "base")
 
 
 class RepositoryReserved(Rejected):
@@ -42,7 +47,7 @@ class NetworkNotAllowed(Rejected):
 class Asked:
     """What a caller wants. `lock` is to be used exactly, and has to be believed first if it came with the request;
     `update` leaves the locks of bases aside too; `force` builds what was released before once more; `retry_of` is a
-    build that came to nothing."""
+    build that came to nothing. `parameters` are what the recipe was filled in with, `source` is the commit it is of."""
 
     recipe: Recipe
     origin: str
@@ -55,6 +60,8 @@ class Asked:
     priority: Priority = Priority.NORMAL
     retry_of: str | None = None
     identity: dict[str, Any] | None = None
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    source: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -
 
     Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed or PolicyLoosened.
     """
-    if asked.origin == "request" and asked.purpose is Purpose.RELEASE:
+    if asked.origin not in HOUSE_ORIGINS and asked.purpose in (Purpose.RELEASE, Purpose.PLAN):
         _refuse_reserved(catalogue, asked)
     return _Submitting(session, catalogue, house).submit(asked, ())
 
@@ -155,9 +162,13 @@ class _Submitting:
         path = (*path, recipe.metadata.name)
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
-        options: dict[str, str | bool] = {"force": True} if asked.force else {}
+        options: dict[str, Any] = {"force": True} if asked.force else {}
         if asked.lock_from_request:
             options["lock_from_request"] = True
+        if asked.parameters:
+            options["parameters"] = dict(asked.parameters)
+        if asked.source is not None:
+            options["source"] = dict(asked.source)
         if base is not None:
             if base in path:
                 circle = " -> ".join((*path, base))
@@ -169,7 +180,10 @@ class _Submitting:
             own = None if asked.update else read_lock_beside(listed.path)
             if own is not None:
                 options["base_key"] = build_key(listed.digest, own)
-            waits_for = self._base_build(listed, own, asked, path)
+            if asked.purpose is Purpose.PLAN:
+                options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
+            else:
+                waits_for = self._base_build(listed, own, asked, path)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=recipe_digest(recipe),
@@ -195,6 +209,19 @@ class _Submitting:
             return running.id
         base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
         return self.submit(base, path).id
+
+    def _unreleased(self, listed: Listed, own: Lock | None, lock: Lock | None, path: tuple[str, ...]) -> list[str]:
+        """The recipes that a build would have to wait for, the deepest first."""
+        found: list[str] = []
+        while not self._base_released(listed, lock, own):
+            found.insert(0, listed.name)
+            path = (*path, listed.name)
+            name = listed.recipe.spec.base.recipe
+            if name is None or name in path:  # a circle is refused when it is built
+                break
+            lock, listed = own, self.catalogue.get(name)
+            own = read_lock_beside(listed.path)
+        return found
 
     def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:
         """As the lock names it; without one, as the base's recipe and its `own` lock are now."""

@@ -54,6 +54,10 @@ class DebStore:
     def path(self, sha256: str) -> Path:
         return self._directory / f"{sha256}.deb"
 
+    def all(self) -> frozenset[str]:
+        """The sha256 of every package that is kept now. To list is not to use."""
+        return frozenset(file.stem for file in self._directory.glob("*.deb"))
+
     def has(self, sha256: str) -> bool:
         """Whether a package is kept. To ask is to use it."""
         with self._locked():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,9 +12,12 @@ from builder.errors import Fault, Rejected
 from builder.planning.lock import Lock
 
 SUFFIX = ".lock.json"
-_MAX_BYTES = 4 * 1024 * 1024
+LOCK_BYTES = 4 * 1024 * 1024
 _MAX_FAULTS = 20
 _RENEW = "`goldsmith recipe lock` writes it anew"
+
+
+_Path = TypeVar("_Path", bound=PurePath)
 
 
 class LockInvalid(Rejected):
@@ -23,7 +26,7 @@ class LockInvalid(Rejected):
     status = 422
 
 
-def lock_path(recipe: Path) -> Path:
+def lock_path(recipe: _Path) -> _Path:
     """Where the lock of a recipe's file is: `web.lock.json` beside `web.yaml`."""
     return recipe.with_name(recipe.stem + SUFFIX)
 
@@ -33,7 +36,7 @@ def read_lock_beside(recipe: Path) -> Lock | None:
     path = lock_path(recipe)
     try:
         with path.open("rb") as stream:
-            return parse_lock(stream.read(_MAX_BYTES + 1), source=path.name)
+            return parse_lock(stream.read(LOCK_BYTES + 1), source=path.name)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -42,8 +45,8 @@ def read_lock_beside(recipe: Path) -> Lock | None:
 
 def parse_lock(text: bytes, *, source: str = "lock") -> Lock:
     """Raises LockInvalid that names each field or line at fault."""
-    if len(text) > _MAX_BYTES:
-        raise LockInvalid(f"{source}: larger than {_MAX_BYTES} bytes", hint=_RENEW)
+    if len(text) > LOCK_BYTES:
+        raise LockInvalid(f"{source}: larger than {LOCK_BYTES} bytes", hint=_RENEW)
     try:
         data = json.loads(text, object_pairs_hook=_no_key_twice)
     except json.JSONDecodeError as error:

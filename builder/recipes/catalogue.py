@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import difflib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from builder.errors import Fault, Rejected
-from builder.recipes.document import RecipeInvalid
+from builder.recipes.document import RecipeInvalid, parse
 from builder.recipes.model import File, Recipe
-from builder.recipes.reading import read_recipe, recipe_digest
+from builder.recipes.parameters import Parameter, Value, escaped
+from builder.recipes.reading import Filled, fill_recipe, recipe_digest
 
 MAX_FILE_BYTES = 128 * 1024
+# Reads a file beside a recipe, up to one byte more than the limit. Raises NotBeside.
+Beside = Callable[[str], bytes]
 
 
 class RecipeUnknown(Rejected):
@@ -21,13 +27,24 @@ class RecipeUnknown(Rejected):
     status = 404
 
 
+class NotBeside(Exception):
+    """A file that a recipe names is not to be had: why, and the way out."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 @dataclass(frozen=True)
 class Listed:
-    """A recipe of the catalogue, its files embedded, the digest of the whole, and the file it was read from."""
+    """A recipe of the catalogue, its files embedded, the digest of the whole, and the file it was read from. Of its
+    parameters the recipe has the values that were asked for, or else their defaults."""
 
     recipe: Recipe
     digest: str
     path: Path
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    declared: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -43,21 +60,22 @@ class Catalogue:
     def names(self) -> list[str]:
         return sorted(path.stem for path in self._directory.glob("*.yaml"))
 
-    def get(self, name: str) -> Listed:
-        """Raises RecipeUnknown, or RecipeInvalid if the file of that name is at fault."""
+    def get(self, name: str, given: Mapping[str, object] | None = None) -> Listed:
+        """Raises RecipeUnknown, ParameterInvalid, or RecipeInvalid if the file of that name is at fault."""
         names = self.names()
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}"
             raise RecipeUnknown(f"no recipe is named {name[:63]!r}", hint=hint)
         path = self._directory / f"{name}.yaml"
-        recipe = read_recipe_file(path)
+        filled = fill_recipe_file(path, given or {})
+        recipe = filled.recipe
         if recipe.metadata.name != name:
             fault = Fault(
                 message=f"must be {name!r}, as the file is named", field="metadata.name", hint="rename one of the two"
             )
             raise RecipeInvalid(f"{path.name}: {fault}", errors=[fault])
-        return Listed(recipe, recipe_digest(recipe), path)
+        return Listed(recipe, recipe_digest(recipe), path, filled.values, filled.declared)
 
 
 def read_recipe_file(path: Path) -> Recipe:
@@ -65,16 +83,42 @@ def read_recipe_file(path: Path) -> Recipe:
 
     Raises RecipeUnknown if there is no such file and RecipeInvalid for every fault in it.
     """
+    return fill_recipe_file(path, {}).recipe
+
+
+def fill_recipe_file(path: Path, given: Mapping[str, object]) -> Filled:
+    """The same with values for the recipe's parameters. Raises ParameterInvalid, too."""
+    filled = fill_recipe(_text(path), given, source=path.name)
+    recipe = embed_sources(filled.recipe, partial(_read_beside, path.parent), source=path.name)
+    return Filled(recipe, filled.declared, filled.values)
+
+
+def written_recipe_file(path: Path, given: Mapping[str, object]) -> dict[str, Any]:
+    """A recipe as it is to be sent: with its parameters, which the service fills in, and its files embedded.
+
+    Raises as `fill_recipe_file`.
+    """
+    whole = fill_recipe_file(path, given)
+    if not whole.declared:
+        return whole.recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    data: dict[str, Any] = parse(_text(path), source=path.name).data
+    for written, file in zip(data["spec"].get("files") or (), whole.recipe.spec.files, strict=True):
+        if written.pop("source", None) is not None:
+            text = file.content
+            written |= {"contentBase64": file.content_base64} if text is None else {"content": escaped(text)}
+    return data
+
+
+def _text(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise RecipeUnknown(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-    recipe = read_recipe(text, source=path.name)
-    return embed_sources(recipe, path.parent, source=path.name)
 
 
-def embed_sources(recipe: Recipe, directory: Path, *, source: str) -> Recipe:
-    files = [_embedded(file, directory, index, source) for index, file in enumerate(recipe.spec.files)]
+def embed_sources(recipe: Recipe, beside: Beside, *, source: str) -> Recipe:
+    """The recipe with the content of each file that it names. Raises RecipeInvalid."""
+    files = [_embedded(file, beside, index, source) for index, file in enumerate(recipe.spec.files)]
     return recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
 
 
@@ -90,29 +134,16 @@ def refuse_sources(recipe: Recipe) -> None:
             raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
 
 
-def _embedded(file: File, directory: Path, index: int, source: str) -> File:
+def _embedded(file: File, beside: Beside, index: int, source: str) -> File:
     if file.source is None:
         return file
-    field = f"spec.files[{index}].source"
-    root = directory.resolve()
     try:
-        target = (root / file.source).resolve()
-    except RuntimeError as error:  # pathlib's word for links in a circle, before Python 3.13
-        raise _refused(source, field, f"{file.source!r} is a link to itself", "name a file") from error
-    if not target.is_relative_to(root):
-        raise _refused(
-            source, field, f"{file.source!r} leads out of the recipe's directory", "keep it beside the recipe"
-        )
-    try:
-        # Asked before opening: to open a pipe would wait for a writer.
-        if target.exists() and not target.is_file():
-            raise _refused(source, field, f"{file.source!r} is not a plain file", "name a file")
-        with target.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise _refused(source, field, f"cannot read {file.source!r}: {error.strerror}", "check the path") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise _refused(source, field, f"{file.source!r} is larger than {MAX_FILE_BYTES} bytes", "put it into a package")
+        data = beside(file.source)
+        if len(data) > MAX_FILE_BYTES:
+            raise NotBeside(f"{file.source!r} is larger than {MAX_FILE_BYTES} bytes", "put it into a package")
+    except NotBeside as error:
+        fault = Fault(message=str(error), field=f"spec.files[{index}].source", hint=error.hint)
+        raise RecipeInvalid(f"{source}: {fault}", errors=[fault]) from error
     try:
         content = {"content": data.decode("utf-8")}
     except UnicodeDecodeError:
@@ -120,6 +151,19 @@ def _embedded(file: File, directory: Path, index: int, source: str) -> File:
     return File(path=file.path, owner=file.owner, mode=file.mode, **content)
 
 
-def _refused(source: str, field: str, message: str, hint: str | None) -> RecipeInvalid:
-    fault = Fault(message=message, field=field, hint=hint)
-    return RecipeInvalid(f"{source}: {fault}", errors=[fault])
+def _read_beside(directory: Path, name: str) -> bytes:
+    root = directory.resolve()
+    try:
+        target = (root / name).resolve()
+    except RuntimeError as error:  # pathlib's word for links in a circle, before Python 3.13
+        raise NotBeside(f"{name!r} is a link to itself", "name a file") from error
+    if not target.is_relative_to(root):
+        raise NotBeside(f"{name!r} leads out of the recipe's directory", "keep it beside the recipe")
+    try:
+        # Asked before opening: to open a pipe would wait for a writer.
+        if target.exists() and not target.is_file():
+            raise NotBeside(f"{name!r} is not a plain file", "name a file")
+        with target.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise NotBeside(f"cannot read {name!r}: {error.strerror}", "check the path") from error

@@ -42,10 +42,12 @@ class RecipeInvalid(Rejected):
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data and, by path, the (line, column) of each key or list item, both counted from 1."""
+    """Plain data and, by path, the (line, column) of each key or list item, both counted from 1, and the names of the
+    parameters that a text was filled with."""
 
     data: Any
     places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    filled: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def place(self, path: Path) -> tuple[int, int] | tuple[None, None]:
         """Where a path stands in the text; of a path that is not there (a missing key), where its parent stands."""
@@ -54,6 +56,14 @@ class Document:
                 return self.places[path]
             path = path[:-1]
         return self.places.get((), (None, None))
+
+    @staticmethod
+    def dotted(path: Path) -> str:
+        """A path as people write it: spec.files[0].path."""
+        text = ""
+        for part in path:
+            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        return text
 
 
 def parse(text: str | bytes, *, source: str = "recipe") -> Document:

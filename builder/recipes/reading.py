@@ -6,7 +6,9 @@ import difflib
 import hashlib
 import json
 import re
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin
 
 import rfc8785
 from pydantic import BaseModel, Tag, ValidationError
@@ -14,6 +16,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from builder.errors import Fault
 from builder.recipes.document import Document, Path, RecipeInvalid, parse
 from builder.recipes.model import Recipe
+from builder.recipes.parameters import Declared, Parameter, Value, WrittenRecipe, accepted, fill_in, refuse_secrets
 
 _MAX_FAULTS = 20
 # Lists of unions: after the index of an item Pydantic's locations name the member by its tag, which nobody wrote.
@@ -22,13 +25,38 @@ _UNIONS = ("tests", "run")
 _ESCAPED = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A recipe with its parameters filled in: which there are, and the value of each."""
+
+    recipe: Recipe
+    declared: Mapping[str, Parameter] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
 def read_recipe(text: str | bytes, *, source: str = "recipe") -> Recipe:
     """Parse and validate. Raises RecipeInvalid that lists every fault, each with its place."""
-    return validate(parse(text, source=source), source=source)
+    return fill_recipe(text, {}, source=source).recipe
+
+
+def fill_recipe(text: str | bytes, given: Mapping[str, object], *, source: str = "recipe") -> Filled:
+    """The same with values for the recipe's parameters. Raises RecipeInvalid or ParameterInvalid."""
+    document = parse(text, source=source)
+    if not isinstance(document.data, dict) or "parameters" not in document.data:
+        accepted({}, given, source)
+        return Filled(validate(document, source=source))
+    declared = _declared(document, source)
+    values = accepted(declared, given, source)
+    return Filled(validate(fill_in(document, values, source), source=source), declared, values)
 
 
 def recipe_from_data(data: Any, *, source: str = "recipe") -> Recipe:
     """Validate a recipe that came as JSON inside a request; it goes through the same limits as text."""
+    return fill_from_data(data, {}, source=source).recipe
+
+
+def fill_from_data(data: Any, given: Mapping[str, object], *, source: str = "recipe") -> Filled:
+    """The same with values for the recipe's parameters. Raises RecipeInvalid or ParameterInvalid."""
     try:
         text = json_text(data)
     except RecursionError as error:
@@ -36,7 +64,7 @@ def recipe_from_data(data: Any, *, source: str = "recipe") -> Recipe:
     except ValueError as error:  # of an integer with thousands of digits
         fault = Fault(message="a number is too long", hint="write it as a text, in quotes")
         raise RecipeInvalid(f"{source}: {fault}", errors=[fault]) from error
-    return read_recipe(text, source=source)
+    return fill_recipe(text, given, source=source)
 
 
 def json_text(data: Any) -> str:
@@ -49,10 +77,23 @@ def validate(document: Document, *, source: str) -> Recipe:
     try:
         return Recipe.model_validate(document.data)
     except ValidationError as error:
-        faults = faults_of(error, document)
-        shown = "; ".join(str(fault) for fault in faults[:3])
-        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS]) from error
+        raise _invalid(error, document, source) from error
+
+
+def _declared(document: Document, source: str) -> dict[str, Parameter]:
+    try:
+        declared = Declared.model_validate({"parameters": document.data["parameters"]}).parameters
+    except ValidationError as error:
+        raise _invalid(error, document, source) from error
+    refuse_secrets(declared, document, source)
+    return declared
+
+
+def _invalid(error: ValidationError, document: Document, source: str) -> RecipeInvalid:
+    faults = faults_of(error, document, WrittenRecipe)
+    shown = "; ".join(str(fault) for fault in faults[:3])
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS])
 
 
 def canonical_json(recipe: Recipe) -> bytes:
@@ -70,9 +111,11 @@ def faults_of(error: ValidationError, document: Document, root: type[BaseModel] 
     for entry in error.errors(include_url=False, include_context=True):
         path = _written(entry["loc"], document)
         message, hint = _explain(entry, path, root)
+        if path in document.filled:
+            message += f", with {' and '.join(f'the parameter {name!r}' for name in document.filled[path])} filled in"
         line, column = document.place(path)
         key = (path, message)
-        faults.setdefault(key, Fault(message=message, field=_dotted(path), line=line, column=column, hint=hint))
+        faults.setdefault(key, Fault(message=message, field=document.dotted(path), line=line, column=column, hint=hint))
     return sorted(faults.values(), key=lambda fault: (fault.line or 0, fault.column or 0))
 
 
@@ -141,6 +184,8 @@ def _field(annotation: Any, alias: str) -> Any:
             for name, field in kind.model_fields.items():
                 if alias in (field.alias, name):
                     return field.annotation
+        elif get_origin(kind) is dict:  # of names that the writer chose
+            return get_args(kind)[1]
     return None
 
 
@@ -151,13 +196,6 @@ def _tagged(annotation: Any, tag: str) -> Any:
 def _flattened(annotation: Any) -> list[Any]:
     """An annotation and all that it is made of, outermost first."""
     return [annotation, *(inner for part in get_args(annotation) for inner in _flattened(part))]
-
-
-def _dotted(path: Path) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
 
 
 def _shown(value: Any) -> str:

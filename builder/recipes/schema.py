@@ -6,12 +6,12 @@ import json
 import sys
 from typing import Any
 
-from builder.recipes.model import Recipe
+from builder.recipes.parameters import WrittenRecipe
 
 
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema 2020-12."""
-    schema = Recipe.model_json_schema(by_alias=True)
+    schema = WrittenRecipe.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Goldsmith recipe"}
 
 

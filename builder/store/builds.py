@@ -29,6 +29,7 @@ from builder.store.states import (
     stage_ready_in,
     stage_running_in,
 )
+from builder.tracing import current_trace
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile("[0-9a-z]{26}")
@@ -71,8 +72,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "base" or
-    "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
+    """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "git", "base"
+    or "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
     `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is about; `staged` is the digest
     of what was uploaded for it to `staging_repository`; `retry_of` is a build that came to nothing."""
 
@@ -100,7 +101,7 @@ def new_build_id() -> str:
 
 
 def submit(session: Session, submission: Submission, *, waits_for: str | None = None) -> Build:
-    """A new build, and the message that starts it unless it waits for another."""
+    """A new build, and the message that starts it unless it waits for another. It belongs to the request's trace."""
     now = time.time()
     build = Build(
         id=new_build_id(),
@@ -120,6 +121,7 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         staging_repository=submission.staging_repository,
         priority=submission.priority,
         retry_of=submission.retry_of,
+        trace=current_trace.get(),
         waits_for=waits_for,
         attempt=1,
         token=0,

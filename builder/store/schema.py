@@ -31,7 +31,8 @@ class Build(Base):
     `attempt` counts how often the work was begun anew because a worker was lost; `base_digest` is of the recipe whose
     release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild or
     comparison is about; `options` are what else was asked for; `identity` says who the requester is; `retry_of` is
-    the build that this one does again; `image_digest` is of what is in `staging_repository`.
+    the build that this one does again; `trace` is the W3C trace it was asked for in; `image_digest` is of what is in
+    `staging_repository`.
     """
 
     __tablename__ = "builds"
@@ -51,6 +52,7 @@ class Build(Base):
     subject: Mapped[str | None] = mapped_column(String(71))
     priority: Mapped[str] = mapped_column(String(6), server_default="normal")
     retry_of: Mapped[str | None] = mapped_column(String(26))
+    trace: Mapped[str | None] = mapped_column(String(32))
     waits_for: Mapped[str | None] = mapped_column(String(26))
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     token: Mapped[int] = mapped_column(Integer, default=0)

@@ -19,6 +19,8 @@ class State(StrEnum):
     RELEASED = "released"
     RESOLVING = "resolving"
     LOCKED = "locked"
+    PLANNING = "planning"
+    PLANNED = "planned"
     REBUILDING = "rebuilding"
     REPRODUCED = "reproduced"  # bit for bit, and attested
     COMPARING = "comparing"
@@ -31,12 +33,16 @@ class State(StrEnum):
         return self in FINAL
 
 
-FINAL = frozenset({State.RELEASED, State.LOCKED, State.REPRODUCED, State.COMPARED, State.FAILED, State.CANCELLED})
+FINAL = frozenset(
+    {
+        State.RELEASED, State.LOCKED, State.PLANNED, State.REPRODUCED, State.COMPARED, State.FAILED, State.CANCELLED,
+    }
+)  # fmt: skip
 
 _ENDS = frozenset({State.FAILED, State.CANCELLED})
 _ALLOWED: dict[State, frozenset[State]] = {
     State.WAITING: _ENDS | {State.QUEUED},
-    State.QUEUED: _ENDS | {State.BUILDING, State.RESOLVING, State.REBUILDING, State.COMPARING},
+    State.QUEUED: _ENDS | {State.BUILDING, State.RESOLVING, State.PLANNING, State.REBUILDING, State.COMPARING},
     # An image that is released already, bit for bit from the same inputs, needs no build.
     State.BUILDING: _ENDS | {State.BUILT, State.QUEUED, State.RELEASED},
     State.BUILT: _ENDS | {State.SCANNING},
@@ -46,6 +52,8 @@ _ALLOWED: dict[State, frozenset[State]] = {
     State.RELEASED: frozenset(),
     State.RESOLVING: _ENDS | {State.LOCKED, State.QUEUED},
     State.LOCKED: frozenset(),
+    State.PLANNING: _ENDS | {State.PLANNED, State.QUEUED},
+    State.PLANNED: frozenset(),
     State.REBUILDING: _ENDS | {State.REPRODUCED, State.QUEUED},
     State.REPRODUCED: frozenset(),
     State.COMPARING: _ENDS | {State.COMPARED, State.QUEUED},
@@ -69,9 +77,11 @@ BUILD = Stage("build", State.QUEUED, State.BUILDING, State.BUILT)
 SCAN = Stage("scan", State.BUILT, State.SCANNING, State.SCANNED)
 RELEASE = Stage("release", State.SCANNED, State.RELEASING, State.RELEASED)
 RESOLVE = Stage("resolve", State.QUEUED, State.RESOLVING, State.LOCKED)
+# Of the same queue: it resolves, too.
+PLAN = Stage("resolve", State.QUEUED, State.PLANNING, State.PLANNED)
 REBUILD = Stage("rebuild", State.QUEUED, State.REBUILDING, State.REPRODUCED)
 COMPARE = Stage("compare", State.QUEUED, State.COMPARING, State.COMPARED)
-STAGES = (BUILD, SCAN, RELEASE, RESOLVE, REBUILD, COMPARE)
+STAGES = (BUILD, SCAN, RELEASE, RESOLVE, PLAN, REBUILD, COMPARE)
 
 
 class Priority(StrEnum):
@@ -87,6 +97,7 @@ class Purpose(StrEnum):
 
     RELEASE = "release"
     LOCK = "lock"
+    PLAN = "plan"
     REBUILD = "rebuild"
     COMPARE = "compare"
 
@@ -94,6 +105,7 @@ class Purpose(StrEnum):
 PATHS: dict[Purpose, tuple[Stage, ...]] = {
     Purpose.RELEASE: (BUILD, SCAN, RELEASE),
     Purpose.LOCK: (RESOLVE,),
+    Purpose.PLAN: (PLAN,),
     Purpose.REBUILD: (REBUILD,),
     Purpose.COMPARE: (COMPARE,),
 }

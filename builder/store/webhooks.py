@@ -31,6 +31,7 @@ class Event(StrEnum):
 
     BUILD_RELEASED = "build.released"
     BUILD_LOCKED = "build.locked"
+    BUILD_PLANNED = "build.planned"
     BUILD_REPRODUCED = "build.reproduced"
     BUILD_COMPARED = "build.compared"
     BUILD_FAILED = "build.failed"
@@ -43,8 +44,9 @@ class Event(StrEnum):
 
 # What a webhook may ask for: names, groups of them, or all.
 Wanted = Literal[
-    "*", "build.*", "build.released", "build.locked", "build.reproduced", "build.compared", "build.failed",
-    "build.cancelled", "findings.*", "findings.risen", "exception.*", "exception.revoked", "key.*", "key.revoked",
+    "*", "build.*", "build.released", "build.locked", "build.planned", "build.reproduced", "build.compared",
+    "build.failed", "build.cancelled", "findings.*", "findings.risen", "exception.*", "exception.revoked", "key.*",
+    "key.revoked",
 ]  # fmt: skip
 
 

@@ -11,11 +11,20 @@ import pytest
 
 from scripts.stack.services import ROOT, Stack
 from tests.end_to_end.world import Goldsmith, Released
+from tests.unit.git_server import GitServer, git_server
 
 
 @pytest.fixture(scope="session")
-def goldsmith(tmp_path_factory: pytest.TempPathFactory, docker_engine: str) -> Iterator[Goldsmith]:
+def git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A Git server that the API may take recipes from."""
+    with git_server(tmp_path_factory.mktemp("git")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def goldsmith(tmp_path_factory: pytest.TempPathFactory, docker_engine: str, git: GitServer) -> Iterator[Goldsmith]:
     stack = Stack(tmp_path_factory.mktemp("goldsmith"), any_ports=True)
+    stack.overrides |= {"GIT_HOSTS": git.host, "GIT_PRIVATE": "true"}
     # Without their locks: the archive may no longer have what these name.
     recipes = tmp_path_factory.mktemp("recipes") / "recipes"
     shutil.copytree(ROOT / "recipes", recipes, ignore=shutil.ignore_patterns("*.lock.json"))

@@ -55,6 +55,30 @@ def test_a_build_with_a_lock_records_exactly_that_lock(
     assert "resolve" not in {step["name"] for step in locked.build["steps"]}
 
 
+def test_a_dry_run_tells_what_would_be_done_and_does_none_of_it(
+    goldsmith: Goldsmith, locked: Released, recipe: dict[str, Any], lock: dict[str, Any]
+) -> None:
+    before = goldsmith.leftovers()
+    plan = goldsmith.finished(goldsmith.submit(recipe, lock=lock, dryRun=True, force=False))
+    assert (plan["state"], plan["purpose"], plan["result"]["digest"]) == ("planned", "plan", None)
+    told = plan["plan"]
+    assert told["unchanged"] == {"buildId": locked.build["id"], "digest": locked.digest}
+    assert (told["lockGiven"], told["base"], told["fetchBytes"]) == (True, lock["base"]["image"], 0)
+    assert [(one["name"], one["source"]) for one in told["packages"]] == [("tini", "cache")]
+    other = goldsmith.recipe("planned", packages=["tini", "less"])
+    fresh = goldsmith.finished(goldsmith.submit(other, dryRun=True))["plan"]
+    sources = {one["name"]: one["source"] for one in fresh["packages"]}
+    assert (sources["tini"], sources["less"], fresh["unchanged"], fresh["lockGiven"]) == (
+        "cache",
+        "archive",
+        None,
+        False,
+    )
+    assert fresh["fetchBytes"] == sum(one["size"] for one in fresh["packages"] if one["source"] == "archive") > 0
+    assert goldsmith.leftovers() == before
+    assert "nothing would be built" in goldsmith.run("recipe", "plan", "web").stdout
+
+
 def test_an_old_lock_is_built_from_what_an_earlier_image_kept(
     goldsmith: Goldsmith, locked: Released, recipe: dict[str, Any], lock: dict[str, Any], tmp_path: Path
 ) -> None:

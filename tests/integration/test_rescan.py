@@ -22,13 +22,14 @@ import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
+from builder.addresses import is_public
 from builder.api.app import create_app
 from builder.cli.main import main
 from builder.errors import SettingsInvalid
 from builder.pipeline.errands import run_errand
 from builder.pipeline.evidence import kept
 from builder.pipeline.excepting import sign_document, submit_exception
-from builder.pipeline.notifying import WebhookRefused, WebhookUnavailable, deliver, is_public
+from builder.pipeline.notifying import WebhookRefused, WebhookUnavailable, deliver
 from builder.pipeline.rescan import rescan_all
 from builder.pipeline.services import Services
 from builder.recipes.reading import canonical_json, read_recipe

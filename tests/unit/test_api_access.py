@@ -161,6 +161,8 @@ def test_the_document_describes_every_failure_as_a_problem(app: FastAPI) -> None
     assert document["openapi"].startswith("3.1")
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            for status, response in operation["responses"].items():
+            for status, told in operation["responses"].items():
+                shared = told.get("$ref", "").rpartition("/")[2]
+                response = document["components"]["responses"][shared] if shared else told
                 if status.startswith(("4", "5")):
                     assert list(response["content"]) == ["application/problem+json"], (path, status)

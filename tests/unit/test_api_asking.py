@@ -71,7 +71,7 @@ class TestAsking:
             (b"[]", None, "object"),
             (b"\xff", None, "invalid"),
             (b'{"recipe": 7}', "recipe", "valid string"),
-            (b"{}", "recipe", "required"),
+            (b"{}", None, "one of the two, recipe and repository"),
             (b'{"recipe": "web", "forse": true}', "forse", "not permitted"),
             (b'{"recipe": "web", "force": "ja"}', "force", "valid boolean"),
             (b'{"recipe": "web", "lockUse": "perhaps"}', "lockUse", "'prefer', 'require' or 'update'"),

@@ -280,7 +280,7 @@ class TestReport:
         assert answer.headers["content-type"] == "application/json"
         assert Report.model_validate_json(answer.content) == report()
         named = client.get(f"{PATH}/{build_id}").json()["outcome"]["reportDigest"]
-        assert answer.headers["etag"] == f'"{named}"'
+        assert answer.headers["etag"].removeprefix("W/") == f'"{named}"'
 
     @pytest.mark.parametrize("by", ["query", "accept"])
     @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ class TestReport:
         else:
             answer = client.get(path, headers={"Accept": media_type})
         assert answer.headers["content-type"].split(";")[0] == media_type
-        assert answer.headers["vary"] == "Accept"
+        assert "Accept" in answer.headers["vary"].split(", ")
         assert answer.text.startswith(beginning)
         assert form != "html" or "<script>" not in answer.text
         assert answer.headers["etag"] != client.get(path).headers["etag"]

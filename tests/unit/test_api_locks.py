@@ -181,7 +181,7 @@ class TestBuilding:
         for given in (own, own.model_copy(update={"epoch": 5})):
             answer = client.post("/v1/builds", json={"recipe": "web", "lock": lock_data(given)})
             told = problem(answer, 422, "request-invalid")
-            assert "a recipe by its name has its own lock" in told.detail
+            assert "this recipe has its own lock" in told.detail
             assert "send the whole recipe" in (told.hint or "")
         assert count(store) == 0
 

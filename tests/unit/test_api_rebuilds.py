@@ -161,6 +161,9 @@ class TestListing:
         for _ in range(3):
             ids.append(ask(client)["id"])
             time.sleep(0.002)
+        first = client.get(f"{PATH}?limit=1").json()
+        assert [build["id"] for build in first["builds"]] == ids[-1:]
+        assert [build["id"] for build in client.get(first["next"]).json()["builds"]][:1] == ids[-2:-1]
         page = client.get(PATH).json()
         assert [build["id"] for build in page["builds"]] == ids[::-1]
         assert page["next"] is None

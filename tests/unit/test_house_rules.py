@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.glob("builder/**/*.py"), *ROOT.glob("workers/**/*.py")])
 EVERYTHING = [*SOURCES, *sorted(ROOT.glob("scripts/**/*.py")), *sorted(ROOT.glob("tests/**/*.py"))]
 
-FOUNDATION = {"errors", "process", "locking", "private"}
+FOUNDATION = {"errors", "process", "locking", "private", "tracing"}
 OUTSIDE = {"api", "cli", "client", "sandbox"}
 
 

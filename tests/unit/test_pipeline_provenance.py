@@ -36,6 +36,7 @@ def build(used: Lock | None = None) -> Build:
         recipe_digest=digest("1"),
         requester="ci",
         attempt=2,
+        options={},
         evidence={"build": kept(build_evidence(used=used)), "scan": kept(scan_evidence())},
     )
 

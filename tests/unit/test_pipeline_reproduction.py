@@ -197,7 +197,7 @@ class TestTheStatement:
     RECORD = SignedRecord(
         recipe=recipe(),
         provenance=provenance(
-            Build(id="0" * 26, recipe="{}", recipe_digest=digest("1"), requester="ci", attempt=1,
+            Build(id="0" * 26, recipe="{}", recipe_digest=digest("1"), requester="ci", attempt=1, options={},
                   evidence=whole_evidence()),
             [], "https://goldsmith.example/builder", digest("f"),
         ),

@@ -38,7 +38,7 @@ from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
-# Each of these brings tables of its own.
+# Each of these brings tables of its own, whichever tests run.
 MODELS = (audit, idempotency, webhooks)
 TABLES = set(Base.metadata.tables)
 # Those that came after the ledger's tree.
