@@ -33,7 +33,8 @@ from builder.api import (
     webhooks,
     whoami,
 )
-from builder.api.auditing import Auditing
+from builder.api.access import finding_keys
+from builder.api.auditing import Auditing, writing_audit
 from builder.api.conditional import Conditional
 from builder.api.request_ids import RequestIds
 from builder.api.scopes import ROUTES
@@ -81,6 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.database = database
     app.state.endings = endings
+    app.state.finding_keys = finding_keys(database)
+    app.state.writing_audit = writing_audit(database)
     app.state.turns = Turns()
     app.state.tokens = Tokens(settings.issuers)
     app.state.catalogue = Catalogue(settings.recipes_directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from builder.errors import Fault, Rejected
@@ -69,8 +70,13 @@ def read_recipe_file(path: Path) -> Recipe:
         text = path.read_bytes()
     except OSError as error:
         raise RecipeUnknown(f"cannot read {path}: {error.strerror}", hint="check the path") from error
-    recipe = read_recipe(text, source=path.name)
-    return embed_sources(recipe, path.parent, source=path.name)
+    return embed_sources(_parsed(text, path.name), path.parent, source=path.name)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes, source: str) -> Recipe:
+    """The same text means the same recipe; to parse it takes longer than all else that a request for a build needs."""
+    return read_recipe(text, source=source)
 
 
 def embed_sources(recipe: Recipe, directory: Path, *, source: str) -> Recipe:
