@@ -36,6 +36,7 @@ from builder.api import (
 from builder.api.access import finding_keys
 from builder.api.auditing import Auditing, writing_audit
 from builder.api.conditional import Conditional
+from builder.api.events import Follows
 from builder.api.request_ids import RequestIds
 from builder.api.scopes import ROUTES
 from builder.api.turns import Turns
@@ -82,6 +83,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.database = database
     app.state.endings = endings
+    app.state.follows = Follows(database)
+    app.state.finding_attachments = images.finding_attachments(database)
     app.state.finding_keys = finding_keys(database)
     app.state.writing_audit = writing_audit(database)
     app.state.turns = Turns()

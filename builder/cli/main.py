@@ -36,6 +36,7 @@ from builder.cli import (
     verifying,
     webhooks,
 )
+from builder.cli.doctor import command as doctor
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
 
@@ -103,6 +104,7 @@ inventories.add_to(app)
 verdict.add_to(app)
 findings.add_to(app)
 releases.add_to(app)
+doctor.add_to(app)
 audit.add_to(app)
 
 

@@ -288,6 +288,13 @@ class Round(Answer):
     problem: Problem | None = None
 
 
+class Health(Answer):
+    """Whether the service is ready; `checks` say how what it needs is."""
+
+    status: str
+    checks: dict[str, str] = {}
+
+
 class TrustOffer(Answer):
     """Whom the server says it signs as, and the trusted root (sigstore's JSON form) to check that with."""
 
