@@ -140,7 +140,7 @@ class Database:
             writing.commit()
 
     def revisions(self) -> tuple[str | None, list[str]]:
-        """The revision that the schema has, None where there is none, and those that this version knows, newest first."""
+        """The schema's revision, None where there is none, and those that this version knows, the newest first."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]

@@ -2,9 +2,9 @@
 
 On SQLite and on PostgreSQL, which wait for the disk as they do in earnest; one process, then two (`--workers`).
 Submissions are of the shipped `web`, by name: 100 a second for 20 s from a clock of their own, so that a slow answer
-delays no other request but counts; then as many as go through, by wrk. Reads are of a signed provenance that the caller
-has already (`If-None-Match`), by wrk; each is in the audit log before it is answered. Followers are told of lines that a
-played worker writes, to ten builds, two a second each.
+delays no other request but counts; then as many as go through, by wrk. Reads are of a signed provenance that the
+caller has already (`If-None-Match`), by wrk; each is in the audit log before it is answered. Followers are
+told of lines that a played worker writes, to ten builds, two a second each.
 
 Goals: p99 under 50 ms at 100 submissions a second, 2,000 conditional reads a second, each process under 200 MB.
 """

@@ -34,9 +34,8 @@ def _api(invocation: Invocation) -> Finding:
         told = client.ask(Health, "GET", "/readyz")
     away = [f"{name}: {how}" for name, how in told.checks.items() if how != "ok"]
     if away:
-        return warn(
-            f"{client.url} answers, but {'; '.join(away)}", "an operator runs `goldsmith doctor --role api` there"
-        )
+        mend = "an operator runs `goldsmith doctor --role api` on its host"
+        return warn(f"{client.url} answers, but {'; '.join(away)}", mend)
     return ok(f"{client.url} is ready")
 
 

@@ -37,7 +37,7 @@ def doctor(
         list[Role] | None,
         typer.Option(
             "--role",
-            help="What this machine is to do; can be repeated. [default: client, and what its settings are for]",
+            help="What this machine does; can be repeated. [default: client, and what its settings are for]",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option("--timeout", min=1, max=300, help="Seconds for all checks.")] = _SECONDS,
@@ -98,9 +98,8 @@ def _checks(invocation: Invocation, roles: list[Role]) -> list[Check]:
     if Role.CLIENT in roles:
         found |= {check.name: check for check in client.checks(invocation)}
         urls += _api_url(invocation)
-    serving = sorted(
-        (one for one in roles if one is not Role.CLIENT), key=[Role.BUILD, Role.REBUILD, Role.SCAN].__contains__
-    )
+    roomy = (Role.BUILD, Role.REBUILD, Role.SCAN)
+    serving = sorted((one for one in roles if one is not Role.CLIENT), key=lambda one: one not in roomy)
     if serving:
         settings: Settings | None = None
         told: Finding
@@ -112,7 +111,8 @@ def _checks(invocation: Invocation, roles: list[Role]) -> list[Check]:
         found["settings"] = Check("settings", lambda: told, "docs/settings.md lists them")
         for one in serving if settings else ():
             assert settings is not None
-            found |= {check.name: check for check in [*hosts.checks(one, settings), *signing.checks(one, settings)]}
+            for check in [*hosts.checks(one, settings), *signing.checks(one, settings)]:
+                found.setdefault(check.name, check)
         urls += _registry_url(settings) if settings else []
     found["clock"] = clock.check(urls)
     return list(found.values())

@@ -22,12 +22,16 @@ def checks(role: str, settings: Settings) -> list[Check]:
 def _sigstore(settings: Settings) -> Finding:
     """Configuration, certificate authority and log. Both are asked for something harmless: any answer will do."""
     import httpx
+    from sigstore._internal.rekor.client import RekorClient
+    from sigstore._internal.rekor.client_v2 import RekorV2Client
 
     from builder.signing.loopback import is_loopback
     from builder.signing.trust import client_trust
 
     config = client_trust(settings.sigstore_trust_config or "public").signing_config
-    for what, url in (("Fulcio", config.get_fulcio().url), ("Rekor", config.get_tlogs()[0].url)):
+    log = config.get_tlogs()[0]
+    assert isinstance(log, RekorClient | RekorV2Client), "sigstore has no other"
+    for what, url in (("Fulcio", config.get_fulcio().url), ("Rekor", log.url)):
         try:
             answer = httpx.get(url, timeout=_SECONDS, trust_env=not is_loopback(url))
         except httpx.HTTPError as error:
