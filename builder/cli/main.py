@@ -18,6 +18,7 @@ from builder.cli import (
     compare,
     databases,
     differing,
+    drafting,
     exceptions,
     exits,
     findings,
@@ -83,6 +84,7 @@ def root(
 
 
 locks.add_to(recipes.app)
+drafting.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")
