@@ -41,9 +41,11 @@ def look(session: Session, places: Collection[Place]) -> dict[Place, Look]:
     steps: defaultdict[str, list[Step]] = defaultdict(list)
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
-        states.update(session.execute(select(Build.id, Build.state).where(Build.id.in_(some))).tuples().all())
+        for build_id, state in session.execute(select(Build.id, Build.state).where(Build.id.in_(some))):
+            states[build_id] = state
         newest = select(LogLine.build_id, func.max(LogLine.number)).where(LogLine.build_id.in_(some))
-        last.update(session.execute(newest.group_by(LogLine.build_id)).tuples().all())
+        for build_id, number in session.execute(newest.group_by(LogLine.build_id)):
+            last[build_id] = number
         for step in session.scalars(select(Step).where(Step.build_id.in_(some)).order_by(Step.id)):
             steps[step.build_id].append(step)
     return {
