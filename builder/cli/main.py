@@ -22,6 +22,7 @@ from builder.cli import (
     exceptions,
     exits,
     findings,
+    images,
     inventories,
     keys,
     ledger,
@@ -106,6 +107,7 @@ inventories.add_to(app)
 verdict.add_to(app)
 findings.add_to(app)
 releases.add_to(app)
+images.add_to(app)
 doctor.add_to(app)
 audit.add_to(app)
 

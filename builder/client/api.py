@@ -22,6 +22,7 @@ from builder.client.connecting import checked_key, checked_url
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
+    AttestationEntry,
     AttestationList,
     Build,
     BuildPage,
@@ -230,8 +231,11 @@ class Client:
     def attestations(self, digest: str) -> list[bytes]:
         """The Sigstore bundles of everything signed of an image, newest first. They have not been verified."""
         path = f"/v1/images/{_part(digest)}/attestations"
-        listed = self._json(AttestationList, "GET", path).attestations
-        return [self._content(f"{path}/{_part(one.digest)}") for one in listed]
+        return [self._content(f"{path}/{_part(one.digest)}") for one in self.attestations_listed(digest)]
+
+    def attestations_listed(self, digest: str) -> tuple[AttestationEntry, ...]:
+        """What is signed of an image, newest first."""
+        return self._json(AttestationList, "GET", f"/v1/images/{_part(digest)}/attestations").attestations
 
     def bundle(self, digest: str, file: IO[bytes]) -> None:
         """The archive with all evidence of an image, written as it comes. It has not been verified. Raises OSError."""

@@ -28,6 +28,7 @@ from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
 from builder.store import audit, builds, errands, webhooks
 from builder.store import database as module
+from builder.store import idempotency
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.keys import create_key, every, find_key
@@ -38,6 +39,7 @@ from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
+assert idempotency, "a table that only its own module knows"
 TABLES = set(Base.metadata.tables)
 # Those that came after the ledger's tree.
 LATER = {"audit", "idempotent_requests", "webhooks", "webhook_deliveries"}
