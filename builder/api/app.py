@@ -94,11 +94,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Conditional)
     app.add_middleware(Auditing)
     app.add_middleware(RequestIds)
+    # In the order in which they are looked through: what is asked for most comes first.
     for router in (
+        images.router,
         builds.router,
         retries.router,
         locks.router,
-        images.router,
         documents.router,
         attestations.router,
         archives.router,

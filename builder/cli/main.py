@@ -91,6 +91,8 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(keys.app, name="key")
+# As whoever thinks of `builds`, `recipes` and `images` writes it.
+app.add_typer(keys.app, name="keys", hidden=True)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policies.app, name="policy")
 app.add_typer(webhooks.app, name="webhook")

@@ -30,10 +30,13 @@ COMMANDS = [
     "provenance",
     "verify",
     "compare",
+    "images",
+    "doctor",
     "recipe",
     "admin",
 ]
 DIGEST = "sha256:" + "5c" * 32
+NO_REGISTRY = "names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST; `goldsmith images`"
 ROOT = Path(__file__).parents[2]
 
 
@@ -55,7 +58,10 @@ def test_the_help_lists_every_command_and_the_exit_codes(capsys: Output) -> None
     assert "..." not in out.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "recipe lock", "recipe validate", "admin migrate", "admin create-key"])
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, "recipe lock", "recipe validate", "recipe new", "key", "keys", "admin migrate", "admin create-key"],
+)
 def test_every_command_has_help(capsys: Output, command: str) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert f"Usage: goldsmith {command}" in capsys.readouterr().out
@@ -85,7 +91,10 @@ def test_the_version(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("biuld web", "No such command 'biuld'"),
+        ("biuld web", "No such command 'biuld'. Did you mean 'build'"),
+        ("builds --stat released", "--stat (Possible options: --state)"),
+        ("builds --state relesed", "'relesed' is not one of 'waiting', 'queued'"),
+        ("doctor --role server", "'server' is not one of 'client', 'api', 'build'"),
         ("show", "Missing argument 'BUILD'"),
         ("builds --limit many", "--limit"),
         ("builds --limit 0", "--limit"),
@@ -157,11 +166,17 @@ def test_a_failure_is_json_too_when_json_is_asked_for(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("verify web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        (
+            "verify web",
+            f"'web' {NO_REGISTRY}",
+        ),
         ("verify sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
         ("verify host.example/web@sha256:abc", "'sha256:abc' is not a digest"),
-        ("provenance abc", "'abc' is not a digest"),
-        ("rebuild web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        ("provenance abc", f"'abc' {NO_REGISTRY}"),
+        (
+            "rebuild web",
+            f"'web' {NO_REGISTRY}",
+        ),
         ("rebuild sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
         (f"rebuild {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),
         (f"verify {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),

@@ -26,9 +26,8 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds, errands, webhooks
+from builder.store import audit, builds, errands, idempotency, webhooks
 from builder.store import database as module
-from builder.store import idempotency
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.keys import create_key, every, find_key

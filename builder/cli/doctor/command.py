@@ -43,7 +43,7 @@ def doctor(
     seconds: Annotated[float, typer.Option("--timeout", min=1, max=300, help="Seconds for all checks.")] = _SECONDS,
     json: Json = False,
 ) -> None:
-    """Check what Goldsmith needs here, and say how to mend each thing that is wrong.
+    """Check what Goldsmith needs here, and how to mend it.
 
     Exit code 2 when something fails.
     """
