@@ -53,12 +53,7 @@ def test_one_image_is_shown_whole(api: Api, capsys: Output) -> None:
     for name in (IMAGE, f"127.0.0.1:5000/golden/web@{IMAGE}"):
         assert main(["images", name]) == 0
         out = capsys.readouterr().out
-        for told in (
-            "tags        latest",
-            "gate        passed",
-            "since then  not scanned again yet",
-            "provenance  sha256:",
-        ):
+        for told in ("tags        latest", "gate        passed", "since then  not scanned", "provenance  sha256:"):
             assert told in out
         assert f"goldsmith verdict {IMAGE}" in out
     assert main(["images", IMAGE, "--json"]) == 0
