@@ -78,7 +78,7 @@ def new(
     )
     if ask:
         told = {"name": name, "base": base, "packages": package, "user": user, "port": port, "command": command}
-        given = _asked(given, {one for one, value in told.items() if value is None})
+        given = _asked(given, {one for one, value in told.items() if value is None}, output)
     path = output or Path(f"{given.name}.yaml")
     _refuse_existing(path)
     text = given.text()
@@ -89,7 +89,7 @@ def new(
         say(f"{path} is written. `goldsmith build {path}` builds it")
 
 
-def _asked(draft: Draft, wanted: set[str]) -> Draft:
+def _asked(draft: Draft, wanted: set[str], output: Path | None) -> Draft:
     """Each answer is tried at once, and asked for again until it will do."""
     from dataclasses import replace
 
@@ -108,6 +108,7 @@ def _asked(draft: Draft, wanted: set[str]) -> Draft:
                 changed: dict[str, Any] = {field: meant(answer)}
                 tried = replace(draft, **changed)
                 tried.text()
+                _refuse_existing(output or Path(f"{tried.name}.yaml"))
             except (Rejected, ValueError, typer.BadParameter) as error:
                 _tell(error)
                 continue

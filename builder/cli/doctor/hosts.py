@@ -83,6 +83,10 @@ def _redis(settings: Settings) -> Finding:
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             version = client.info("server")["redis_version"]
+    except (redis.AuthenticationError, redis.ResponseError):
+        return fail(
+            "Redis wants a password, or another one", "write it into GOLDSMITH_REDIS_URL: redis://:PASSWORD@HOST/0"
+        )
     except (redis.RedisError, ValueError, OSError) as error:
         return fail(f"Redis does not answer: {error}", "start it, or set GOLDSMITH_REDIS_URL; builds wait meanwhile")
     return ok(f"Redis {version} answers")
