@@ -6,9 +6,11 @@ import time
 from contextlib import suppress
 from typing import Annotated
 
+import anyio.to_thread
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from builder.api.batches import Batches
 from builder.api.identified import Identified
 from builder.api.rates import Policy, Rates, refuse_exceeded
 from builder.api.scopes import ANYBODY_KNOWN, JOBS, ROUTES
@@ -16,6 +18,7 @@ from builder.errors import Broken, Rejected
 from builder.identity.tokens import Tokens
 from builder.settings import Settings
 from builder.store import keys
+from builder.store.callers import ApiKey
 from builder.store.database import Database, DatabaseUnavailable
 
 _bearer = HTTPBearer(
@@ -52,10 +55,8 @@ def database_of(request: Request) -> Database:
     return database
 
 
-def caller(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    database: Annotated[Database, Depends(database_of)],
+async def caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> str:
     """The name of whoever calls and may. Raises NotAuthenticated, KeyExpired, TokenRefused, TokenNotGranted,
     IssuerUnavailable, RateLimited or ScopeMissing."""
@@ -63,33 +64,46 @@ def caller(
         raise NotAuthenticated("no API key was given", hint="send `Authorization: Bearer KEY`")
     if credentials.credentials.count(".") == 2:  # as no key has
         tokens: Tokens = request.app.state.tokens
-        one = Identified.by_token(tokens.verify(credentials.credentials))
+        # An issuer may have to be asked for its keys.
+        one = Identified.by_token(await anyio.to_thread.run_sync(tokens.verify, credentials.credentials))
     else:
-        one = _by_key(request, credentials.credentials, database)
+        one = await _by_key(request, credentials.credentials)
     request.state.key = one
     _count(request, one)
     _refuse_without_scope(request, one)
     return one.name
 
 
-def _by_key(request: Request, given: str, database: Database) -> Identified:
+def finding_keys(database: Database) -> Batches[str, ApiKey | None]:
+    """What keys stand for, each as the database has it then: one that was revoked before is not found."""
+    return Batches(lambda given: _found_keys(database, given))
+
+
+def _found_keys(database: Database, given: list[str]) -> list[ApiKey | None]:
     with database.read() as session:
-        key = keys.find_key(session, given)
+        found = keys.find_keys(session, given)
+    now = time.time()
+    for key in {key.id: key for key in found if key is not None}.values():
+        if keys.use_is_due(key, now) and not keys.expired(key, now):
+            # Not worth a refusal.
+            with suppress(DatabaseUnavailable), database.write() as session:
+                keys.note_use(session, key, now)
+    return found
+
+
+async def _by_key(request: Request, given: str) -> Identified:
+    finding: Batches[str, ApiKey | None] = request.app.state.finding_keys
+    key = await finding.do(given)
     if key is None:
         raise NotAuthenticated("the API key is not known, or was revoked", hint="ask an operator for a new one")
     # So that the audit log has its name, even if it is refused.
     request.state.key = one = Identified.by_key(key)
-    now = time.time()
-    if keys.expired(key, now):
+    if keys.expired(key, time.time()):
         ended = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires_at))
         raise KeyExpired(
             f"the API key of {key.name} expired at {ended}",
             hint="an operator makes another: `goldsmith key create NAME --scope SCOPE --expires 90d`",
         )
-    if keys.use_is_due(key, now):
-        # Not worth a refusal.
-        with suppress(DatabaseUnavailable), database.write() as session:
-            keys.note_use(session, key, now)
     return one
 
 

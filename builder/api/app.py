@@ -34,10 +34,12 @@ from builder.api import (
     webhooks,
     whoami,
 )
-from builder.api.auditing import Auditing
+from builder.api.access import finding_keys
+from builder.api.auditing import Auditing, writing_audit
 from builder.api.bounds import Bounds
 from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional
+from builder.api.events import Follows
 from builder.api.rates import Rates
 from builder.api.request_ids import RequestIds
 from builder.api.turns import Turns
@@ -82,6 +84,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.state.database = database
     app.state.endings = endings
+    app.state.follows = Follows(database)
+    app.state.finding_attachments = images.finding_attachments(database)
+    app.state.finding_keys = finding_keys(database)
+    app.state.writing_audit = writing_audit(database)
     app.state.turns = Turns()
     app.state.tokens = Tokens(settings.issuers)
     app.state.rates = Rates(settings.redis_url.get_secret_value(), settings.database_url)
@@ -92,11 +98,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Auditing)
     app.add_middleware(Bounds)
     app.add_middleware(RequestIds)
+    # In the order in which they are looked through: what is asked for most comes first.
     for router in (
+        images.router,
         builds.router,
         retries.router,
         locks.router,
-        images.router,
         documents.router,
         attestations.router,
         archives.router,

@@ -169,6 +169,8 @@ class VerificationRequest(_Body):
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+# Pydantic's words for what a recipe or policy may be.
+_OF_UNIONS = (("str",), ("dict[str,any]",))
 
 
 def documented_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -283,5 +285,10 @@ def _parsed(model: type[_Model], content: bytes, *, hint: str | None = None) -> 
         faults = [
             Fault(field=".".join(str(part) for part in entry["loc"]) or None, message=entry["msg"])
             for entry in error.errors(include_input=False, include_url=False)
+            if entry["loc"][-1:] not in _OF_UNIONS
+        ]
+        faults += [
+            Fault(field=field, message="must be a name, or the whole as an object")
+            for field in dict.fromkeys(str(e["loc"][0]) for e in error.errors() if e["loc"][-1:] in _OF_UNIONS)
         ]
         raise RequestInvalid("; ".join(str(fault) for fault in faults[:3]), errors=faults, hint=hint) from error

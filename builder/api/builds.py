@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from builder.api.access import Caller, Store
 from builder.api.asking import BuildRequest, asked_build, body_of, documented_body
-from builder.api.events import LAST_LINE, Told, follow
+from builder.api.events import LAST_LINE, Follows, Told
 from builder.api.idempotency import REPLAYED, IdempotencyKey, Made, carried_out_once
 from builder.api.identified import identified, refuse_asked, refuse_recipe
 from builder.api.precedence import refuse_precedence
@@ -165,8 +165,9 @@ def read_log(
     if "text/event-stream" in accept:
         start = _resume_point(last_event_id, after)
         registry = request.app.state.settings.registry
+        follows: Follows = request.app.state.follows
         return StreamingResponse(
-            follow(database, build_id, start, registry),
+            follows.follow(build_id, start, registry),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )

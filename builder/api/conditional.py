@@ -37,14 +37,14 @@ class Conditional:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        named = ", ".join(Headers(scope=scope).getlist("if-none-match"))
+        named = Headers(scope=scope).getlist("if-none-match")
         spared = False
 
         async def sparing(message: Message) -> None:
             nonlocal spared
             if message["type"] == "http.response.start" and message["status"] == 200:
                 headers = MutableHeaders(scope=message)
-                spared = "etag" in headers and _has(named, headers["etag"])
+                spared = "etag" in headers and named_by(named, headers["etag"])
                 if spared:
                     message["status"] = 304
                     for name in _OF_CONTENT:
@@ -56,6 +56,8 @@ class Conditional:
         await self._app(scope, receive, sparing if named else send)
 
 
-def _has(names: str, tag: str) -> bool:
-    """By the weak comparison: for a GET it is enough that the content is as good."""
+def named_by(given: list[str], tag: str) -> bool:
+    """Whether `If-None-Match` names the tag, by the weak comparison: for a GET it is enough that the content is as
+    good."""
+    names = ", ".join(given)
     return names.strip() == "*" or tag in _TAG.findall(names)

@@ -7,15 +7,16 @@ import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import anyio
 import anyio.to_thread
 
-from builder.api.views import BuildView, build_view, log_line_view
+from builder.api.batches import Batches
+from builder.api.views import BuildView, View, build_view, log_line_view, step_view
 from builder.store import builds, journal
 from builder.store.database import Database
-from builder.store.schema import LogLine
+from builder.store.following import Look, Place, look
 from builder.store.states import State
 
 _POLL_SECONDS = 0.25
@@ -47,44 +48,50 @@ class Told:
         return f"{self.line}.{self.steps}.{self.state}"
 
 
-async def follow(database: Database, build_id: str, told: Told, registry: str) -> AsyncIterator[str]:
-    """Events from where a stream has come to, until the build has ended."""
-    spoke = time.monotonic()
-    while True:
-        view, steps, lines = await anyio.to_thread.run_sync(_look, database, build_id, told.line, registry)
-        for line in lines:
-            told = replace(told, line=line.number)
-            yield _event("log", told, log_line_view(line).model_dump(mode="json", by_alias=True))
-        for number, step in enumerate(steps):
-            letter = step["state"][0]
-            if told.steps[number : number + 1] != letter:
-                told = replace(told, steps=told.steps[:number] + letter + told.steps[number + 1 :])
-                yield _event("step", told, step)
-        if view.state != told.state:
-            told = replace(told, state=view.state)
-            yield _event("state", told, {"state": view.state})
-        if State(view.state).final and not lines:
-            yield _event("end", told, view.model_dump(mode="json", by_alias=True))
-            return
-        if lines:
-            spoke = time.monotonic()
-            continue
-        if time.monotonic() - spoke > _HEARTBEAT_SECONDS:
-            spoke = time.monotonic()
-            yield ": still here\n\n"
-        await anyio.sleep(_POLL_SECONDS)
+class Follows:
+    """All who follow builds look at the same moments, and one look at the database is for all of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._looks = Batches(self._look)
+
+    async def follow(self, build_id: str, told: Told, registry: str) -> AsyncIterator[str]:
+        """Events from where a stream has come to, until the build has ended."""
+        spoke = time.monotonic()
+        while True:
+            look = await self._looks.do(Place(build_id, told.line))
+            for line in look.lines:
+                told = replace(told, line=line.number)
+                yield _event("log", told, log_line_view(line))
+            for number, step in enumerate(look.steps):
+                letter = step.state[0]
+                if told.steps[number : number + 1] != letter:
+                    told = replace(told, steps=told.steps[:number] + letter + told.steps[number + 1 :])
+                    yield _event("step", told, step_view(step))
+            if look.state != told.state:
+                told = replace(told, state=look.state)
+                yield _event("state", told, {"state": look.state})
+            if State(look.state).final and not look.lines:
+                yield _event("end", told, await anyio.to_thread.run_sync(self._whole, build_id, registry))
+                return
+            if look.lines:
+                spoke = time.monotonic()
+                continue
+            if time.monotonic() - spoke > _HEARTBEAT_SECONDS:
+                spoke = time.monotonic()
+                yield ": still here\n\n"
+            await anyio.sleep(_POLL_SECONDS - time.monotonic() % _POLL_SECONDS)
+
+    def _look(self, places: list[Place]) -> list[Look]:
+        with self._database.read() as session:
+            found = look(session, set(places))
+        return [found[place] for place in places]
+
+    def _whole(self, build_id: str, registry: str) -> BuildView:
+        with self._database.read() as session:
+            return build_view(builds.get(session, build_id), journal.steps_of(session, build_id), registry)
 
 
-def _look(
-    database: Database, build_id: str, after: int, registry: str
-) -> tuple[BuildView, list[dict[str, Any]], list[LogLine]]:
-    """One consistent look: lines are read with the state, so that the end never overtakes them."""
-    with database.read() as session:
-        build = builds.get(session, build_id)
-        view = build_view(build, journal.steps_of(session, build_id), registry)
-        lines = journal.log_after(session, build_id, after)
-    return view, [step.model_dump(mode="json", by_alias=True) for step in view.steps], lines
-
-
-def _event(name: str, told: Told, data: dict[str, Any]) -> str:
-    return f"event: {name}\nid: {told}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+def _event(name: str, told: Told, data: View | dict[str, str]) -> str:
+    text = json.dumps(data) if isinstance(data, dict) else data.model_dump_json(by_alias=True)
+    return f"event: {name}\nid: {told}\ndata: {text}\n\n"

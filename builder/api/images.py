@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from builder.api.access import Caller, Store
-from builder.api.conditional import NOT_MODIFIED, tagged
+from builder.api.batches import Batches
+from builder.api.conditional import MAY_CHANGE, NOT_MODIFIED, named_by, tagged
 from builder.api.problems import documented
 from builder.api.views import ImageView, RescanView, image_view, moment
 from builder.errors import Problem
@@ -18,7 +20,7 @@ from builder.pipeline.rebuilding import image_unknown
 from builder.store import attachments, findings
 from builder.store.attachments import Kind
 from builder.store.database import Database
-from builder.store.schema import Build, Record, Release
+from builder.store.schema import Attachment, Build, Record, Release
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -58,8 +60,8 @@ def get_image(request: Request, digest: Digest, _: Caller, database: Store) -> I
     response_class=Response,
     responses=_ERRORS,
 )
-def get_provenance(digest: Digest, _: Caller, database: Store) -> Response:
-    return _attachment(database, digest, Kind.PROVENANCE)
+async def get_provenance(request: Request, digest: Digest, _: Caller) -> Response:
+    return await _attachment(request, digest, Kind.PROVENANCE)
 
 
 @router.get(
@@ -68,23 +70,23 @@ def get_provenance(digest: Digest, _: Caller, database: Store) -> Response:
     response_class=Response,
     responses=_ERRORS,
 )
-def get_sbom(
+async def get_sbom(
+    request: Request,
     digest: Digest,
     _: Caller,
-    database: Store,
     form: Annotated[SbomFormat, Query(alias="format")] = SbomFormat.CYCLONEDX,
 ) -> Response:
-    return _attachment(database, digest, Kind.CYCLONEDX if form is SbomFormat.CYCLONEDX else Kind.SPDX)
+    return await _attachment(request, digest, Kind.CYCLONEDX if form is SbomFormat.CYCLONEDX else Kind.SPDX)
 
 
 @router.get("/{digest}/scan", summary="The scanner's report", response_class=Response, responses=_ERRORS)
-def get_scan(
+async def get_scan(
+    request: Request,
     digest: Digest,
     _: Caller,
-    database: Store,
     form: Annotated[ScanFormat, Query(alias="format")] = ScanFormat.JSON,
 ) -> Response:
-    return _attachment(database, digest, Kind.SARIF if form is ScanFormat.SARIF else Kind.SCAN)
+    return await _attachment(request, digest, Kind.SARIF if form is ScanFormat.SARIF else Kind.SCAN)
 
 
 @router.get(
@@ -93,8 +95,8 @@ def get_scan(
     response_class=Response,
     responses=_ERRORS,
 )
-def get_inventory(digest: Digest, _: Caller, database: Store) -> Response:
-    return _attachment(database, digest, Kind.INVENTORY)
+async def get_inventory(request: Request, digest: Digest, _: Caller) -> Response:
+    return await _attachment(request, digest, Kind.INVENTORY)
 
 
 @router.get(
@@ -103,8 +105,8 @@ def get_inventory(digest: Digest, _: Caller, database: Store) -> Response:
     response_class=Response,
     responses=_ERRORS,
 )
-def get_log(digest: Digest, _: Caller, database: Store) -> Response:
-    return _attachment(database, digest, Kind.LOG)
+async def get_log(request: Request, digest: Digest, _: Caller) -> Response:
+    return await _attachment(request, digest, Kind.LOG)
 
 
 @router.get("/{digest}/record", summary="The record of its release", response_class=Response, responses=_ERRORS)
@@ -137,11 +139,31 @@ def _rescan(session: Session, digest: str) -> RescanView | None:
     )
 
 
-def _attachment(database: Database, digest: str, kind: Kind) -> Response:
+def finding_attachments(database: Database) -> Batches[tuple[str, Kind], Attachment | None]:
+    """What there is of an image by kind, without its content: enough for whoever has that already."""
+
+    def find(wanted: list[tuple[str, Kind]]) -> list[Attachment | None]:
+        with database.read() as session:
+            found = {(digest, kind): attachments.of_image(session, digest, kind) for digest, kind in set(wanted)}
+        return [found[one] for one in wanted]
+
+    return Batches(find)
+
+
+async def _attachment(request: Request, digest: str, kind: Kind) -> Response:
+    state = request.app.state
+    finding: Batches[tuple[str, Kind], Attachment | None] = state.finding_attachments
+    found = await finding.do((digest, kind))
+    if found is None:
+        raise image_unknown(digest)
+    # The image's digest does not name it: a later release of the same image brings another.
+    headers = {"ETag": f'"{found.blob_digest}"', "Cache-Control": MAY_CHANGE}
+    if named_by(request.headers.getlist("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    content = await anyio.to_thread.run_sync(_content, state.database, found)
+    return tagged(content, found.media_type, digest=found.blob_digest)
+
+
+def _content(database: Database, found: Attachment) -> bytes:
     with database.read() as session:
-        found = attachments.of_image(session, digest, kind)
-        if found is None:
-            raise image_unknown(digest)
-        content = attachments.content(session, found)
-        # The image's digest does not name it: a later release of the same image brings another.
-        return tagged(content, found.media_type, digest=found.blob_digest)
+        return attachments.content(session, found)

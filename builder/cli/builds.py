@@ -11,6 +11,7 @@ import typer
 
 from builder.cli import exits
 from builder.cli.invocation import Json, invocation_of
+from builder.store.states import State
 
 if TYPE_CHECKING:
     from builder.client.models import Build, LogLine
@@ -93,7 +94,9 @@ def build(
 def list_builds(
     context: typer.Context,
     recipe: Annotated[str | None, typer.Option(help="Only builds of this recipe.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only builds in this state, such as released or failed.")] = None,
+    state: Annotated[
+        State | None, typer.Option(metavar="STATE", help="Only builds in this state, such as released or failed.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
     json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -13,10 +13,13 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from builder.cli.estimating import Estimate
 from builder.cli.output import say, seconds_text, styled, visible
 from builder.client.models import Build, LogLine, Step
 
 _TAIL = 8
+# Of these as many are shown while a step runs, where there is room.
+_SHOWN, _ROOMY = 3, 20
 _WAITING = {
     "waiting": "waits for its base",
     "queued": "waits for a worker",
@@ -28,7 +31,7 @@ _WAITING = {
 class Display(Protocol):
     """What a follower shows to. Steps and states may be told twice."""
 
-    def begin(self, build: Build) -> None: ...
+    def begin(self, build: Build, expected: Estimate | None) -> None: ...
     def note(self, text: str) -> None: ...
     def state(self, state: str) -> None: ...
     def step(self, step: Step) -> None: ...
@@ -64,9 +67,10 @@ class PlainDisplay:
         self._recipe = ""
         self._state = ""
 
-    def begin(self, build: Build) -> None:
+    def begin(self, build: Build, expected: Estimate | None) -> None:
         self._seen, self._recipe, self._state = _Seen(), build.recipe, ""
-        self.note(f"{build.recipe}: build {build.id}")
+        usual = f", usually done in {_about(expected.whole)}" if expected else ""
+        self.note(f"{build.recipe}: build {build.id}{usual}")
 
     def note(self, text: str) -> None:
         say(text)
@@ -94,7 +98,8 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """What has ended scrolls by; what runs has a spinner, its seconds and its last line of log. A context manager."""
+    """What has ended scrolls by; what runs has a spinner, its seconds and its last lines of log; below it is how long
+    all has taken and will take. A context manager."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -104,6 +109,9 @@ class LiveDisplay:
         self._running: dict[str, Step] = {}
         self._waiting: str | None = None
         self._since = datetime.now(UTC)
+        self._build: Build | None = None
+        self._expected: Estimate | None = None
+        self._end: datetime | None = None
         # Last, for it renders at once.
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
 
@@ -114,8 +122,9 @@ class LiveDisplay:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def begin(self, build: Build) -> None:
+    def begin(self, build: Build, expected: Estimate | None) -> None:
         self._seen, self._running = _Seen(), {}
+        self._build, self._expected, self._end = build, expected, None
         self._print(Text.assemble(styled(build.recipe, "bold"), f"  build {visible(build.id)}"))
 
     def note(self, text: str) -> None:
@@ -131,6 +140,8 @@ class LiveDisplay:
             return
         if step.state == "running":
             self._running = {**self._running, step.name: step}
+            if self._expected and step.name in self._expected.to_go:
+                self._end = step.started_at + timedelta(seconds=self._expected.to_go[step.name])
             return
         self._running = {name: one for name, one in self._running.items() if name != step.name}
         good = step.state == "done"
@@ -155,17 +166,30 @@ class LiveDisplay:
         rows = [row for step in self._running.values() for row in self._rows(step, now)]
         if not rows and self._waiting:
             rows.append(self._row(f"{self._waiting}  {seconds_text((now - self._since).total_seconds())}"))
+        if self._build is not None:
+            rows.append(Text(f"  {visible(self._build.recipe)}: {self._progress(self._build, now)}", style="bold"))
         return Group(*rows)
+
+    def _progress(self, build: Build, now: datetime) -> str:
+        elapsed = seconds_text(max(0.0, (now - build.created_at).total_seconds()))
+        if self._expected is None:
+            return elapsed
+        if self._end is None:
+            return f"{elapsed}, about {_about(self._expected.whole)} once it starts"
+        left = (self._end - now).total_seconds()
+        if left < 1:
+            return f"{elapsed}, longer than usual ({_about(self._expected.whole)})"
+        return f"{elapsed}, about {_about(left)} to go"
 
     def _rows(self, step: Step, now: datetime) -> list[RenderableType]:
         # The server's clock may be ahead of ours.
         elapsed = max(0.0, (now - step.started_at).total_seconds())
         rows = [self._row(f"{visible(step.name):<13}{seconds_text(elapsed)}")]
-        tail = self._seen.tails.get(step.name)
-        if tail:
-            last = styled(f"      {tail[-1]}", "dim")
-            last.no_wrap, last.overflow = True, "ellipsis" if self._fancy else "crop"
-            rows.append(last)
+        tail = self._seen.tails.get(step.name, ())
+        for text in list(tail)[-(_SHOWN if self._console.height >= _ROOMY else 1) :]:
+            line = styled(f"      {text}", "dim")
+            line.no_wrap, line.overflow = True, "ellipsis" if self._fancy else "crop"
+            rows.append(line)
         return rows
 
     def _row(self, text: str) -> RenderableType:
@@ -177,7 +201,7 @@ class LiveDisplay:
 class NoDisplay:
     """For machines, which want the outcome only."""
 
-    def begin(self, build: Build) -> None: ...
+    def begin(self, build: Build, expected: Estimate | None) -> None: ...
     def note(self, text: str) -> None: ...
     def state(self, state: str) -> None: ...
     def step(self, step: Step) -> None: ...
@@ -188,3 +212,8 @@ def _ending(step: Step) -> str:
     took = f" in {seconds_text(step.seconds)}" if step.seconds is not None else ""
     state = "lost with its worker" if step.state == "lost" else step.state
     return f"{state}{took}" + (f"  {step.summary}" if step.summary else "")
+
+
+def _about(seconds: float) -> str:
+    """An estimate has no parts of seconds."""
+    return f"{seconds:.0f} s" if seconds < 60 else seconds_text(seconds)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builder.registry.access import Access
     from builder.registry.client import RegistryClient
     from builder.registry.manifests import FetchedManifest
+    from builder.registry.reference import Repository
 
 # As builder.pipeline publishes them; a client of the registry alone does not load the stages.
 INVENTORY_TYPE = "application/vnd.goldsmith.inventory.v1+zstd"
@@ -77,6 +78,24 @@ def digest_alone(image: str) -> str | None:
 
     # Hex digits alone are a digest that lost its beginning, not a reference that lacks its registry.
     return parse_digest(image) if image.startswith("sha256:") or _HEX.fullmatch(image) else None
+
+
+def named_image(image: str, docker_config: Path | None) -> tuple[str, Repository | None]:
+    """An image's digest and, unless the digest alone was given, its repository. Of a tag what the registry has now."""
+    from builder.registry.client import RegistryClient
+    from builder.registry.reference import parse_reference
+
+    digest = digest_alone(image)
+    if digest is not None:
+        return digest, None
+    reference = parse_reference(image)
+    if reference.digest is not None:
+        return reference.digest, reference.repository
+    with (
+        tempfile.TemporaryDirectory() as locks,
+        RegistryClient(registry_access(docker_config), lock_directory=Path(locks)) as registry,
+    ):
+        return registry.manifests.get(reference).digest, reference.repository
 
 
 @contextmanager

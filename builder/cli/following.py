@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from builder.cli.display import Display, LiveDisplay, NoDisplay, PlainDisplay
+from builder.cli.estimating import estimate
 from builder.cli.output import complain, console
 from builder.client.api import Client
 from builder.client.errors import AnswerUnexpected
@@ -53,7 +54,9 @@ def follow_quietly(client: Client, build: Build) -> Build:
 
 def follow(client: Client, build: Build, display: Display, *, given_up: Callable[[], bool] = lambda: False) -> Build:
     """The build as it ended. With `given_up`, which is asked now and then, perhaps as it was before that."""
-    display.begin(build)
+    # Machines are told of the end alone.
+    expected = None if isinstance(display, NoDisplay) else estimate(client, build)
+    display.begin(build, expected)
     if build.state == "waiting" and build.waits_for:
         base = client.build(build.waits_for)
         display.note(f"{build.recipe} waits for its base: build {base.id} of {base.recipe}")
@@ -63,7 +66,7 @@ def follow(client: Client, build: Build, display: Display, *, given_up: Callable
             return given_up() or client.build(build.id).state == "cancelled"
 
         follow(client, base, display, given_up=needless)
-        display.begin(build)
+        display.begin(build, expected)
 
     def lost(reason: str) -> None:
         display.note(f"connection lost, trying again: {reason}")

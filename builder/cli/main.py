@@ -18,9 +18,11 @@ from builder.cli import (
     compare,
     databases,
     differing,
+    drafting,
     exceptions,
     exits,
     findings,
+    images,
     inventories,
     keys,
     ledger,
@@ -37,6 +39,7 @@ from builder.cli import (
     verifying,
     webhooks,
 )
+from builder.cli.doctor import command as doctor
 from builder.cli.invocation import DEFAULT_URL, Invocation
 from builder.errors import GoldsmithError
 
@@ -84,11 +87,14 @@ def root(
 
 locks.add_to(recipes.app)
 plans.add_to(recipes.app)
+drafting.add_to(recipes.app)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(admin.app, name="admin")
 app.add_typer(databases.app, name="database")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(keys.app, name="key")
+# As whoever thinks of `builds`, `recipes` and `images` writes it.
+app.add_typer(keys.app, name="keys", hidden=True)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(policies.app, name="policy")
 app.add_typer(webhooks.app, name="webhook")
@@ -105,6 +111,8 @@ inventories.add_to(app)
 verdict.add_to(app)
 findings.add_to(app)
 releases.add_to(app)
+images.add_to(app)
+doctor.add_to(app)
 audit.add_to(app)
 
 

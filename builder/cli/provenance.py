@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from builder.cli.evidence import DockerConfigOption, ImageArgument, named_image
 from builder.cli.invocation import Json, invocation_of
 
 
@@ -17,13 +18,14 @@ def add_to(app: typer.Typer) -> None:
 
 def provenance(
     context: typer.Context,
-    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The image's digest.", show_default=False)],
+    image: ImageArgument,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, byte for byte.")
     ] = None,
     statement: Annotated[
         bool, typer.Option("--statement", help="The in-toto statement in it, decoded. Not verified.")
     ] = False,
+    docker_config: DockerConfigOption = None,
     json: Json = False,  # noqa: ARG001 - it is JSON in any case
 ) -> None:
     """Fetch the signed provenance of an image.
@@ -32,11 +34,10 @@ def provenance(
     """
     from builder.cli.output import as_json, complain
     from builder.cli.writing import write
-    from builder.image.digests import parse_digest
     from builder.verification.quoted import decoded_statement, read_bundle
 
     with invocation_of(context).client() as client:
-        content = client.provenance(parse_digest(digest))
+        content = client.provenance(named_image(image, docker_config)[0])
     parsed = read_bundle(content)
     if statement:
         complain("goldsmith: this statement has not been verified; `goldsmith verify` does that")
@@ -50,10 +51,11 @@ def provenance(
 
 def bundle(
     context: typer.Context,
-    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The image's digest.", show_default=False)],
+    image: ImageArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Write there; it must not exist.", show_default=False)
     ],
+    docker_config: DockerConfigOption = None,
 ) -> None:
     """Fetch all evidence of an image as one tar archive.
 
@@ -61,9 +63,8 @@ def bundle(
     """
     from builder.cli.output import say
     from builder.cli.writing import writing_anew
-    from builder.image.digests import parse_digest
 
-    parsed = parse_digest(digest)
+    digest, _ = named_image(image, docker_config)
     with writing_anew(output) as file, invocation_of(context).client() as client:
-        client.bundle(parsed, file)
+        client.bundle(digest, file)
     say(f"written to {output}; README.md in it tells how to verify it")

@@ -10,7 +10,7 @@ import typer
 from builder.cli import exits
 from builder.cli.invocation import Json, invocation_of
 
-app = typer.Typer(help="Check recipes, and lock what they resolve to.", no_args_is_help=True)
+app = typer.Typer(help="Write and check recipes, and lock what they resolve to.", no_args_is_help=True)
 
 
 def add_to(root: typer.Typer) -> None:

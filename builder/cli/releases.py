@@ -24,8 +24,6 @@ class TimeInvalid(Rejected):
 
 def add_to(app: typer.Typer) -> None:
     app.command("releases")(find)
-    # As whoever thinks of images looks for it.
-    app.command("images", hidden=True)(find)
 
 
 def find(

@@ -19,9 +19,16 @@ def print_outcome(build: Build) -> None:
         print_failure(build)
         return
     say()
-    print_fields([("released", styled(build.result.reference or "", "bold green")), *_facts(build)])
+    print_fields(
+        [
+            ("released", styled(build.result.reference or "", "bold green")),
+            _tags(build),
+            *result_facts(build.result),
+            _record(build),
+        ]
+    )
     say()
-    print_fields(_next_commands(build.result))
+    print_fields(next_commands(build.result.reference or ""))
 
 
 def print_rebuilt(build: Build, image: str) -> None:
@@ -68,7 +75,9 @@ def print_build(build: Build) -> None:
             ("waits for", build.waits_for if build.state == "waiting" else None),
             ("unchanged since", build.unchanged_since),
             ("image", build.result.reference or build.result.digest or build.subject),
-            *_facts(build),
+            _tags(build),
+            *result_facts(build.result),
+            _record(build),
             ("rebuilt", build.rebuild.outcome if build.rebuild else None),
             *(_rebuild_facts(build.rebuild) if build.rebuild else ()),
             *(_comparison_facts(build.comparison) if build.comparison else ()),
@@ -90,17 +99,22 @@ def findings_text(findings: dict[str, int]) -> str:
     return ", ".join([*known, *(f"{n} {severity}" for severity, n in findings.items() if severity not in _SEVERITIES)])
 
 
-def _facts(build: Build) -> list[tuple[str, str | Text | None]]:
-    result = build.result
+def result_facts(result: Result) -> list[tuple[str, str | Text | None]]:
     return [
-        ("tags", ", ".join(result.tags) or None),
         ("contents", _contents(result)),
         ("tests", _tests(result)),
         ("findings", _findings(result)),
         ("gate", _gate(result)),
         ("signed by", _signer(result)),
-        ("record", f"GET /v1/images/{result.digest}/record" if build.released else None),
     ]
+
+
+def _tags(build: Build) -> tuple[str, str | None]:
+    return ("tags", ", ".join(build.result.tags) or None)
+
+
+def _record(build: Build) -> tuple[str, str | None]:
+    return ("record", f"GET /v1/images/{build.result.digest}/record" if build.released else None)
 
 
 def _rebuild_facts(rebuild: Rebuild) -> list[tuple[str, str | Text | None]]:
@@ -181,11 +195,11 @@ def _signature(text: str, *, sandbox: bool) -> Text:
     return Text.assemble(("SANDBOX, no real Sigstore: ", "bold yellow") if sandbox else "", styled(text))
 
 
-def _next_commands(result: Result) -> list[tuple[str, str | Text | None]]:
+def next_commands(reference: str) -> list[tuple[str, str | Text | None]]:
     return [
-        ("verify", f"goldsmith verify {result.reference}"),
-        ("pull", f"docker pull {result.reference}"),
-        ("compare", f"goldsmith compare CONTAINER {result.reference}"),
+        ("verify", f"goldsmith verify {reference}"),
+        ("pull", f"docker pull {reference}"),
+        ("compare", f"goldsmith compare CONTAINER {reference}"),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,11 @@ from pydantic import BaseModel, ValidationError
 
 from builder import __version__
 from builder.client.answers import read_answer, require_type
-from builder.client.connecting import checked_key, checked_url
+from builder.client.connecting import checked_key, checked_url, unreachable
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
+    AttestationEntry,
     AttestationList,
     Build,
     BuildPage,
@@ -230,8 +230,11 @@ class Client:
     def attestations(self, digest: str) -> list[bytes]:
         """The Sigstore bundles of everything signed of an image, newest first. They have not been verified."""
         path = f"/v1/images/{_part(digest)}/attestations"
-        listed = self._json(AttestationList, "GET", path).attestations
-        return [self._content(f"{path}/{_part(one.digest)}") for one in listed]
+        return [self._content(f"{path}/{_part(one.digest)}") for one in self.attestations_listed(digest)]
+
+    def attestations_listed(self, digest: str) -> tuple[AttestationEntry, ...]:
+        """What is signed of an image, newest first."""
+        return self._json(AttestationList, "GET", f"/v1/images/{_part(digest)}/attestations").attestations
 
     def bundle(self, digest: str, file: IO[bytes]) -> None:
         """The archive with all evidence of an image, written as it comes. It has not been verified. Raises OSError."""
@@ -371,11 +374,7 @@ class Client:
                     raise self._refusal(response, method, path)
                 yield response
         except httpx.TransportError as error:
-            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-            raise ApiUnreachable(
-                f"the Goldsmith API at {self.url} does not answer: {reason}",
-                hint="start it, or name another with --url or GOLDSMITH_URL",
-            ) from error
+            raise unreachable(self.url, error) from error
 
     def _refusal(self, response: httpx.Response, method: str, path: str) -> ApiProblem | AnswerUnexpected:
         content = read_answer(response)
@@ -390,8 +389,8 @@ class Client:
         if told.slug == "not-authenticated":
             return ApiProblem(
                 told,
-                hint="give a key with --key, GOLDSMITH_API_KEY or the client configuration; "
-                "`goldsmith admin create-key NAME --save` makes one",
+                hint="`goldsmith login` keeps a key, GOLDSMITH_API_KEY gives one; "
+                "an operator makes it: `goldsmith key create NAME --scope SCOPE`",
             )
         return ApiProblem(told)
 

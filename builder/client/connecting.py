@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
-from builder.client.errors import KeyInvalid, UrlInvalid
+from builder.client.errors import ApiUnreachable, KeyInvalid, UrlInvalid
 
 
 def checked_url(url: str) -> str:
@@ -26,3 +28,14 @@ def checked_key(key: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise KeyInvalid("the API key holds characters that no key has", hint="copy it anew, without a line end")
     return key
+
+
+def unreachable(url: str, error: httpx.TransportError) -> ApiUnreachable:
+    """Why nothing came back."""
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    if "WRONG_VERSION_NUMBER" in reason:
+        return ApiUnreachable(f"the Goldsmith API at {url} does not speak TLS", hint="write http:// for https://")
+    return ApiUnreachable(
+        f"the Goldsmith API at {url} does not answer: {reason}",
+        hint="start it, or name another with --url or GOLDSMITH_URL",
+    )

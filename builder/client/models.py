@@ -56,10 +56,11 @@ class Attestation(Answer):
 
 
 class AttestationEntry(Answer):
-    """`kind` is what it says of the image; `digest` is the bundle's."""
+    """`kind` is what it says of the image; `digest` is the bundle's; the registry has it as `referrer`."""
 
     kind: str
     digest: str
+    referrer: str | None = None
 
 
 class AttestationList(Answer):
@@ -255,13 +256,36 @@ class RecipePage(Answer):
     invalid: dict[str, str] = {}
 
 
+class Rescan(Answer):
+    """What the newest scan of a released image's bill of materials found."""
+
+    scanned_at: datetime | None = None
+    above_policy: int = 0
+    new_above_policy: int = 0
+    problem: Problem | None = None
+
+    @property
+    def told(self) -> str:
+        if self.scanned_at is None:
+            return f"not scanned again: {self.problem.detail}" if self.problem else "not scanned again yet"
+        return (
+            f"{self.above_policy} above the policy, {self.new_above_policy} of them new, "
+            f"scanned {self.scanned_at:%Y-%m-%d %H:%M} UTC"
+        )
+
+
 class Image(Answer):
     """A released image."""
 
     digest: str
     reference: str
     recipe: str
+    recipe_digest: str
     build: str
+    tags: tuple[str, ...] = ()
+    released_at: datetime
+    result: Result = Result()
+    rescan: Rescan | None = None
 
 
 class ExceptionTold(Answer):
@@ -328,6 +352,13 @@ class Round(Answer):
     requested_at: datetime
     finished_at: datetime | None = None
     problem: Problem | None = None
+
+
+class Health(Answer):
+    """Whether the service is ready; `checks` say how what it needs is."""
+
+    status: str
+    checks: dict[str, str] = {}
 
 
 class TrustOffer(Answer):

@@ -66,4 +66,4 @@ def submit_rebuild(services: Services, digest: str, repository: str | None, *, r
 
 
 def image_unknown(digest: str) -> ImageUnknown:
-    return ImageUnknown(f"no image with the digest {digest} was released here", hint="`goldsmith builds` lists them")
+    return ImageUnknown(f"no image with the digest {digest} was released here", hint="`goldsmith images` lists them")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from builder.errors import Fault, GoldsmithError, Rejected
 from builder.image.canonical_rules import Action, rule_for
+from builder.image.digests import digest_of
 from builder.image.entry import Entry, EntryType
 from builder.pipeline.services import Services
 from builder.planning.agreement import refuse_stale
@@ -184,10 +185,11 @@ class _Submitting:
                 options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
             else:
                 waits_for = self._base_build(listed, own, asked, path)
+        text = canonical_json(recipe)
         submission = Submission(
             recipe_name=recipe.metadata.name,
-            recipe_digest=recipe_digest(recipe),
-            recipe=canonical_json(recipe).decode(),
+            recipe_digest=digest_of(text),
+            recipe=text.decode(),
             origin=asked.origin,
             identity=asked.identity,
             requester=asked.requester,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -93,6 +94,25 @@ class LockedBase(_Part):
         return self.image.rpartition("@")[2] if self.image else None
 
 
+class _ByIdentity:
+    """A lock as the key of a cache, which keeps it alive: while it is there, no other has its identity."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and other.lock is self.lock
+
+    def __hash__(self) -> int:
+        return id(self.lock)
+
+
+@lru_cache(maxsize=16)
+def _canonical(one: _ByIdentity) -> bytes:
+    """A lock is never changed, and a service asks for each of its recipes' with every request."""
+    return rfc8785.dumps(one.lock.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
+
+
 class Requested(_Part):
     """The part of a recipe that was resolved; a lock holds for every recipe that has the same."""
 
@@ -120,7 +140,7 @@ class Lock(_Part):
 
     def canonical(self) -> bytes:
         """RFC 8785 JSON: what the lock's digest is over."""
-        return rfc8785.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
+        return _canonical(_ByIdentity(self))
 
     @property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -36,11 +37,17 @@ def read_lock_beside(recipe: Path) -> Lock | None:
     path = lock_path(recipe)
     try:
         with path.open("rb") as stream:
-            return parse_lock(stream.read(LOCK_BYTES + 1), source=path.name)
+            return _parsed(stream.read(LOCK_BYTES + 1), path.name)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LockInvalid(f"cannot read {path}: {error.strerror}", hint="check the file's permissions") from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes, source: str) -> Lock:
+    """The same text means the same lock, and a service reads it for each request."""
+    return parse_lock(text, source=source)
 
 
 def parse_lock(text: bytes, *, source: str = "lock") -> Lock:

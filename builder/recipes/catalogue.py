@@ -6,7 +6,7 @@ import base64
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ def read_recipe_file(path: Path) -> Recipe:
 
 def fill_recipe_file(path: Path, given: Mapping[str, object]) -> Filled:
     """The same with values for the recipe's parameters. Raises ParameterInvalid, too."""
-    filled = fill_recipe(_text(path), given, source=path.name)
+    text = _text(path)
+    filled = fill_recipe(text, given, source=path.name) if given else _filled(text, path.name)
     recipe = embed_sources(filled.recipe, partial(_read_beside, path.parent), source=path.name)
     return Filled(recipe, filled.declared, filled.values)
 
@@ -114,6 +115,12 @@ def _text(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RecipeUnknown(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+
+
+@lru_cache(maxsize=64)
+def _filled(text: bytes, source: str) -> Filled:
+    """The same text means the same recipe; to parse it takes longer than all else that a request for a build needs."""
+    return fill_recipe(text, {}, source=source)
 
 
 def embed_sources(recipe: Recipe, beside: Beside, *, source: str) -> Recipe:

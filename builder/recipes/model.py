@@ -283,7 +283,7 @@ def _test_kind(value: object) -> str:
     """Which of the tests the writer means, so that only its own rules are told: by key, else by the nearest word."""
     keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", {})
     for key in keys:
-        near = difflib.get_close_matches(str(key), _TEST_KINDS, n=1, cutoff=0.75)
+        near = [key] if key in _TEST_KINDS else difflib.get_close_matches(str(key), _TEST_KINDS, n=1, cutoff=0.75)
         if near:
             return f"test:{near[0]}"
     return "test:command"

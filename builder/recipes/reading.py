@@ -149,6 +149,8 @@ def _explain(entry: Any, path: Path, root: type[BaseModel]) -> tuple[str, str | 
         return str(context.get("error", entry["msg"])), None
     if kind == "literal_error":
         return f"must be {context.get('expected')}, not {_shown(entry['input'])}", None
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"must be a mapping, `key: value` in each line, not {_shown(entry['input'])}", None
     message = entry["msg"]
     return message[0].lower() + message[1:] + f" (found {_shown(entry['input'])})", None
 

@@ -19,7 +19,7 @@ _HOST_V6 = re.compile(r"\[[0-9a-fA-F:]+\](?::\d{1,5})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_FORM = "write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST"
+_FORM = "write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST; `goldsmith images` lists what is released"
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from builder.store.callers import AuditEntry
 
 
-def append(session: Session, entry: AuditEntry) -> None:
-    session.add(entry)
+def append(session: Session, entries: Sequence[AuditEntry]) -> None:
+    """In this order."""
+    session.add_all(entries)
 
 
 def page(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -22,6 +25,7 @@ from builder.errors import SettingsInvalid, Unavailable
 log = logging.getLogger("goldsmith.store")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_PATIENCE_SECONDS = 30
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 
 
@@ -52,12 +56,15 @@ class Database:
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        arguments: dict[str, Any] = {"timeout": 30} if self._sqlite else {"connect_timeout": 10}
+        arguments: dict[str, Any] = {"timeout": _PATIENCE_SECONDS} if self._sqlite else {"connect_timeout": 10}
         self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite)
         if self._sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._together: ContextVar[_Together | None] = ContextVar("together", default=None)
+        # SQLite lets who finds it locked sleep, up to a tenth of a second at a time, while it is free again. Threads of
+        # one process take turns instead.
+        self._turn = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -103,10 +110,22 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
-        with _translated(), self._engine.connect() as connection:
+        with self._turn_to_write(), _translated(), self._engine.connect() as connection:
             writing = connection.execution_options(goldsmith_write=True)
             with Session(writing, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        if not self._sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=_PATIENCE_SECONDS):
+            raise DatabaseUnavailable("the database is written to by others all the time", hint="try again later")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""
@@ -119,6 +138,14 @@ class Database:
             config.attributes["connection"] = writing
             command.upgrade(config, revision)
             writing.commit()
+
+    def revisions(self) -> tuple[str | None, list[str]]:
+        """The schema's revision, None where there is none, and those that this version knows, the newest first."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        with _translated(), self._engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), known
 
     def close(self) -> None:
         self._engine.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
@@ -58,7 +58,15 @@ def create_key(
 
 def find_key(session: Session, key: str) -> ApiKey | None:
     """What a key stands for, unless it is unknown or revoked. It may have expired."""
-    return session.scalars(select(ApiKey).where(ApiKey.key_hash == _hash(key), ApiKey.revoked_at.is_(None))).first()
+    return find_keys(session, [key])[0]
+
+
+def find_keys(session: Session, given: Sequence[str]) -> list[ApiKey | None]:
+    """The same for several, in their order."""
+    hashes = [_hash(key) for key in given]
+    query = select(ApiKey).where(ApiKey.key_hash.in_(set(hashes)), ApiKey.revoked_at.is_(None))
+    found = {key.key_hash: key for key in session.scalars(query)}
+    return [found.get(one) for one in hashes]
 
 
 def expired(key: ApiKey, now: float) -> bool:

@@ -70,6 +70,7 @@ class Build(Base):
     __table_args__ = (
         Index("ix_builds_state", "state", "updated_at"),
         Index("ix_builds_recipe", "recipe_name", "created_at"),
+        Index("ix_builds_recipe_digest", "recipe_digest", "created_at"),
         Index("ix_builds_waits_for", "waits_for"),
         Index("ix_builds_image", "image_digest"),
         Index("ix_builds_subject", "subject"),
@@ -161,6 +162,7 @@ class Release(Base):
         Index("ix_releases_recipe", "recipe_name", "released_at", "build_id"),
         Index("ix_releases_requester", "requester", "released_at", "build_id"),
         Index("ix_releases_released_at", "released_at", "build_id"),
+        Index("ix_releases_recipe_digest", "recipe_digest", "released_at"),
     )
 
 

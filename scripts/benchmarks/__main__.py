@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, flat, ledger, pipeline, scan, search
+from scripts.benchmarks import api, build, canonical, compare, flat, ledger, pipeline, scan, search
 
 _BENCHMARKS = {
+    "api": api,
     "build": build,
     "canonical": canonical,
     "compare": compare,

@@ -183,11 +183,18 @@ class Worker:
         self.hand_on(**known, unchanged=kept(answer))
 
     def release(
-        self, digest: str = IMAGE, *, repository: Repository | None = None, sample: bool = True, sandbox: bool = True
+        self,
+        digest: str = IMAGE,
+        *,
+        repository: Repository | None = None,
+        sample: bool = True,
+        sandbox: bool = True,
+        pause: float = 0.0,
     ) -> None:
-        """Everything from the queue to the release, without a pause."""
+        """Everything from the queue to the release, with a pause, in seconds, after the packages."""
         self.take(BUILD)
         self.step("packages", "Setting up nginx", summary="18 packages installed")
+        time.sleep(pause)
         self.step("canonicalise", summary="900 paths")
         built = self._built(digest)
         self.hand_on(build=built)

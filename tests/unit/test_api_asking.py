@@ -70,7 +70,7 @@ class TestAsking:
             (b"{", None, "EOF"),
             (b"[]", None, "object"),
             (b"\xff", None, "invalid"),
-            (b'{"recipe": 7}', "recipe", "valid string"),
+            (b'{"recipe": 7}', "recipe", "must be a name"),
             (b"{}", None, "one of the two, recipe and repository"),
             (b'{"recipe": "web", "forse": true}', "forse", "not permitted"),
             (b'{"recipe": "web", "force": "ja"}', "force", "valid boolean"),

@@ -2,18 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from builder import __version__
+from builder.cli import exits
 from builder.cli.evidence import INVENTORY_TYPE
-from builder.cli.main import main
+from builder.cli.main import app, main
 from builder.cli.output import as_json, visible
 from builder.image import inventory
 from tests.unit.cli_server import WEB_RECIPE, free_port
@@ -30,11 +35,27 @@ COMMANDS = [
     "provenance",
     "verify",
     "compare",
+    "images",
+    "doctor",
     "recipe",
     "admin",
 ]
 DIGEST = "sha256:" + "5c" * 32
+NO_REGISTRY = "names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST; `goldsmith images`"
 ROOT = Path(__file__).parents[2]
+
+
+def _commands() -> dict[str, Any]:
+    """Every command by its name, such as `recipe lock`, those apart that are hidden."""
+
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+        for name, inner in getattr(command, "commands", {}).items():
+            if not inner.hidden:
+                yield from walk(inner, (*path, name))
+        if not hasattr(command, "commands"):
+            yield " ".join(path), command
+
+    return dict(walk(typer.main.get_command(app), ()))
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +76,10 @@ def test_the_help_lists_every_command_and_the_exit_codes(capsys: Output) -> None
     assert "..." not in out.replace("[ARGS]...", "")
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "recipe lock", "recipe validate", "admin migrate", "admin create-key"])
+@pytest.mark.parametrize(
+    "command",
+    [*COMMANDS, "recipe lock", "recipe validate", "recipe new", "key", "keys", "admin migrate", "admin create-key"],
+)
 def test_every_command_has_help(capsys: Output, command: str) -> None:
     assert main([*command.split(), "--help"]) == 0
     assert f"Usage: goldsmith {command}" in capsys.readouterr().out
@@ -85,7 +109,10 @@ def test_the_version(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("biuld web", "No such command 'biuld'"),
+        ("biuld web", "No such command 'biuld'. Did you mean 'build'"),
+        ("builds --stat released", "--stat (Possible options: --state)"),
+        ("builds --state relesed", "'relesed' is not one of 'waiting', 'queued'"),
+        ("doctor --role server", "'server' is not one of 'client', 'api', 'build'"),
         ("show", "Missing argument 'BUILD'"),
         ("builds --limit many", "--limit"),
         ("builds --limit 0", "--limit"),
@@ -157,11 +184,17 @@ def test_a_failure_is_json_too_when_json_is_asked_for(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("verify web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        (
+            "verify web",
+            f"'web' {NO_REGISTRY}",
+        ),
         ("verify sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
         ("verify host.example/web@sha256:abc", "'sha256:abc' is not a digest"),
-        ("provenance abc", "'abc' is not a digest"),
-        ("rebuild web", "'web' names no registry (write HOST[:PORT]/REPOSITORY, then :TAG or @sha256:DIGEST)"),
+        ("provenance abc", f"'abc' {NO_REGISTRY}"),
+        (
+            "rebuild web",
+            f"'web' {NO_REGISTRY}",
+        ),
         ("rebuild sha256:abc", "'sha256:abc' is not a digest (write sha256: and 64 lower-case hex digits)"),
         (f"rebuild {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),
         (f"verify {DIGEST[7:]}", f"'{DIGEST[7:]}' is not a digest (write sha256: and 64 lower-case hex digits)"),
@@ -262,3 +295,35 @@ def test_ordinary_text_is_left_as_it_is() -> None:
 
 def test_the_inventory_is_looked_for_under_the_type_it_is_published_as() -> None:
     assert INVENTORY_TYPE == inventory.MEDIA_TYPE
+
+
+def test_the_documented_exit_codes_are_those_there_are() -> None:
+    table = (ROOT / "docs" / "cli.md").read_text().partition("## Exit codes")[2].partition("\n## ")[0]
+    documented = [int(row.split("|")[1]) for row in table.splitlines() if re.match(r"\| \d", row)]
+    there = sorted(value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int))
+    assert documented == there
+    assert [int(found) for found in re.findall(r"(?:: |; )(\d+) ", exits.EPILOG)] == there
+
+
+def test_each_exit_code_is_what_its_line_says(capsys: Output, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(WEB_RECIPE)
+    assert main(["recipe", "validate", "good.yaml"]) == exits.DONE
+    assert main(["recipe", "validate", "bad.yaml"]) == exits.FAILED
+    assert main(["doctor", "--url", "http://127.0.0.1:1"]) == exits.REFUSED
+    assert main(["recipe", "valid"]) == exits.USAGE
+    # 3 and 130 have tests of their own: a comparison's, and those with Ctrl-C.
+
+
+@pytest.mark.parametrize("name", list(_commands()))
+def test_what_prints_data_prints_json_for_machines(name: str) -> None:
+    options = [option for parameter in _commands()[name].params for option in parameter.opts]
+    # An archive, an inventory, a schema and documents that are JSON in any case.
+    own = {"bundle", "inventory", "recipe schema", "ledger proof", "policy facts"}
+    assert ("--json" in options) == (name not in own), name
+
+
+@pytest.mark.parametrize("name", list(_commands()))
+def test_every_command_is_in_the_table_of_the_documentation(name: str) -> None:
+    table = (ROOT / "docs" / "cli.md").read_text().partition("| command |")[2].partition("\n\n")[0]
+    rows = [row for row in table.splitlines() if re.match(rf"\| [^|]*`{name.split()[0]}\b", row)]
+    assert any(re.search(rf"[`, ]{name.split()[-1]}\b", row) for row in rows), name

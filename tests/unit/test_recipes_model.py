@@ -189,7 +189,7 @@ def test_debians_own_names_and_versions_are_accepted(name: str) -> None:
         ({"tests": [{"http": {"port": 80, "path": "/é"}}]}, "spec.tests[0].http.path", "does not match"),
         ({"tests": [{"http": {"port": 80, "path": "/a b"}}]}, "spec.tests[0].http.path", "does not match"),
         ({"tests": [{"port": True}]}, "spec.tests[0].port", "valid integer"),
-        ({"tests": [None]}, "spec.tests[0]", "valid dictionary"),
+        ({"tests": [None]}, "spec.tests[0]", "must be a mapping"),
         ({"publish": {"repository": "staging/x"}}, "spec.publish", "Goldsmith's own"),
         ({"publish": {"repository": "goldsmith"}}, "spec.publish", "Goldsmith's own"),
         ({"publish": {"repository": "a/../b"}}, "spec.publish.repository", "does not match"),

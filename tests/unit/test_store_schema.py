@@ -201,7 +201,7 @@ def test_a_key_that_was_limited_does_not_outlive_its_limits(empty_url: str) -> N
         create_key(session, "all")
         create_key(session, "ends", expires_at=time.time() + 1000)
         create_key(session, "reads", [Scope.BUILDS_READ])
-        audit.append(session, AuditEntry(at=1.0, action="GET /x", subject="", status=403))
+        audit.append(session, [AuditEntry(at=1.0, action="GET /x", subject="", status=403)])
     with connected(empty_url) as connection:
         command.downgrade(config(connection), "0005")
     with connected(empty_url) as connection:
@@ -217,7 +217,7 @@ def test_a_key_that_was_limited_does_not_outlive_its_limits(empty_url: str) -> N
 @pytest.mark.parametrize("change", ["UPDATE audit SET status = 200", "DELETE FROM audit"])
 def test_the_database_refuses_to_change_the_audit_log(url: str, database: Database, change: str) -> None:
     with database.write() as session:
-        audit.append(session, AuditEntry(at=1.0, action="GET /x", subject="", status=403))
+        audit.append(session, [AuditEntry(at=1.0, action="GET /x", subject="", status=403)])
     with pytest.raises(DBAPIError, match="append-only"), connected(url) as connection:
         connection.execute(text(change))
     with database.read() as session:
