@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder.pipeline.build import BuildStage
 from builder.store.states import BUILD
-from workers import resolve  # noqa: F401  (a build worker takes that queue too)
+from workers import resolve, sweeping  # noqa: F401  (a build worker takes that queue too, and clears its host)
 from workers.app import app
 from workers.running import run
 

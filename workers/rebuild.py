@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builder.pipeline.rebuild import RebuildStage
 from builder.store.states import REBUILD
+from workers import sweeping  # noqa: F401  (it clears its host)
 from workers.app import app
 from workers.running import run
 

@@ -142,6 +142,14 @@ class Comparison(Answer):
     golden: str
 
 
+class Attempt(Answer):
+    attempt: int
+    at: datetime
+    state: str
+    type: str
+    detail: str
+
+
 class Build(Answer):
     id: str
     purpose: str = "release"
@@ -150,6 +158,7 @@ class Build(Answer):
     recipe_digest: str
     requester: str
     attempt: int
+    retries: tuple[Attempt, ...] = ()
     locked: bool = False
     subject: str | None = None
     unchanged_since: str | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.pipeline.patience import persistently
 from builder.store import builds
 from builder.store import journal as rows
 from builder.store.builds import Claim
@@ -59,9 +60,7 @@ class Journal:
         Raises LeaseLost, before anything is begun.
         """
         scope = StepScope(self, name)
-        with self._database.write() as session:
-            builds.held_build(session, self._claim)
-            step_id = rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
+        step_id = persistently(lambda: self._begin(name))
         state = "done"
         try:
             yield scope
@@ -71,9 +70,17 @@ class Journal:
             self._append(name, f"failed: {scope.summary}")
             raise
         finally:
-            self.flush()
-            with self._database.write() as session:
-                rows.finish_step(session, step_id, state, printable(scope.summary))
+            persistently(lambda: self._finish(step_id, state, scope.summary))
+
+    def _begin(self, name: str) -> int:
+        with self._database.write() as session:
+            builds.held_build(session, self._claim)
+            return rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
+
+    def _finish(self, step_id: int, state: str, summary: str) -> None:
+        self.flush()
+        with self._database.write() as session:
+            rows.finish_step(session, step_id, state, printable(summary))
 
     def add(self, step: str, text: str) -> None:
         """Raises LogTooLong when the stage has said enough."""

@@ -33,6 +33,9 @@ class State(StrEnum):
 
 FINAL = frozenset({State.RELEASED, State.LOCKED, State.REPRODUCED, State.COMPARED, State.FAILED, State.CANCELLED})
 
+# A worker has begun, and the build has not ended.
+BEGUN = frozenset(State) - FINAL - {State.WAITING, State.QUEUED}
+
 _ENDS = frozenset({State.FAILED, State.CANCELLED})
 _ALLOWED: dict[State, frozenset[State]] = {
     State.WAITING: _ENDS | {State.QUEUED},

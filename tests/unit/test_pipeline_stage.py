@@ -23,6 +23,7 @@ from builder.store.builds import AlreadyFinal, Claim, LeaseLost, Submission
 from builder.store.database import Database
 from builder.store.schema import Build, OutboxRow
 from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
+from tests.unit.stored import PROBLEM, silent
 
 pytest_plugins = ["tests.unit.databases"]
 RECIPE = read_recipe(
@@ -69,8 +70,18 @@ def run(
     clean_up: Callable[[str], None],
     stage: Stage = BUILD,
     lease_seconds: float = 60,
+    maximum_attempts: int = 1,
 ) -> State | None:
-    return run_stage(database, stage, build_id, work, clean_up, lease_seconds=lease_seconds, log_limit=10_000)
+    return run_stage(
+        database,
+        stage,
+        build_id,
+        work,
+        clean_up,
+        lease_seconds=lease_seconds,
+        log_limit=10_000,
+        maximum_attempts=maximum_attempts,
+    )
 
 
 def look(database: Database, build_id: str) -> Build:
@@ -88,7 +99,7 @@ def log(database: Database, build_id: str) -> list[str]:
 def take_over(database: Database, build_id: str) -> Claim:
     """What the reaper and another worker do with a build whose worker is silent."""
     with database.write() as session:
-        builds.retry(session, builds.get(session, build_id))
+        builds.retry(session, builds.get(session, build_id), PROBLEM)
     with database.write() as session:
         claim = builds.claim(session, build_id, BUILD, "another", 60)
     assert claim is not None
@@ -191,7 +202,7 @@ class TestStage:
         assert cleaned.states == []
         with database.read() as session:
             sent = [(row.queue, row.due_at) for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
-        assert [queue for queue, _ in sent] == ["build", "release"]
+        assert [queue for queue, _ in sent] == ["release"]
         assert sent[-1][1] > time.time() + 1, "not at once: what failed needs time"
         with database.write() as session, pytest.raises(AlreadyFinal):
             builds.request_cancel(session, build_id)
@@ -274,7 +285,7 @@ class TestWatch:
             time.sleep(1.5)
             assert (look(database, build_id).lease_until or 0) > time.time()
             with database.write() as session:
-                assert builds.expired(session) == []
+                assert silent(session, after=0.9) == []
         assert not [thread for thread in threading.enumerate() if thread.name == f"watch-{build_id}"]
 
     def test_writes_the_log_as_it_comes(self, database: Database, build_id: str, claim: Claim) -> None:
