@@ -244,6 +244,15 @@ def held_build(session: Session, held: Claim) -> Build:
     return build
 
 
+def hold(session: Session, held: Claim) -> None:
+    """The same without the build. Raises LeaseLost."""
+    mine = select(Build.id).where(
+        Build.id == held.build_id, Build.token == held.token, Build.state == held.stage.running
+    )
+    if session.scalar(mine.with_for_update()) is None:
+        raise LeaseLost(f"build {held.build_id} has gone to another worker")
+
+
 def complete(session: Session, held: Claim, **evidence: Any) -> Build:
     """The stage is done: keep its evidence, go to the next state, tell the next queue and whoever waits."""
     build = held_build(session, held)

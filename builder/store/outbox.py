@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Unavailable
@@ -149,18 +149,24 @@ def _next(session: Session, queue: str, free: int, begun: Counter[str], per_call
         OutboxRow.published_at.is_(None),
         or_(OutboxRow.due_at <= now, OutboxRow.due_at > now + _NO_DELAY_SECONDS),
     )
-    full = [caller for caller, count in begun.items() if count >= per_caller]
-    if full:
-        query = query.where(or_(OutboxRow.sort != Sort.BEGIN, OutboxRow.requester.not_in(full)))
-    found = []
-    for row in session.scalars(query.order_by(OutboxRow.rank, OutboxRow.build_id, OutboxRow.id).limit(free)):
-        sort = Sort(row.sort)
-        if per_caller and sort is Sort.BEGIN:
-            if begun[row.requester] >= per_caller:
-                continue
-            begun[row.requester] += 1
-        found.append(Message(row.id, row.queue, row.build_id, list(Priority)[row.rank], sort))
-    return found
+    query = query.order_by(OutboxRow.rank, OutboxRow.build_id, OutboxRow.id)
+    found: dict[int, Message] = {}
+    while len(found) < free:
+        # Whoever has reached the limit is left out, and the next in order come forward.
+        full = [caller for caller, count in begun.items() if count >= per_caller] if per_caller else []
+        others = or_(OutboxRow.sort != Sort.BEGIN, OutboxRow.requester.not_in(full)) if full else true()
+        new = [row for row in session.scalars(query.where(others).limit(free)) if row.id not in found]
+        held_back = False
+        for row in new[: free - len(found)]:
+            if per_caller and row.sort == Sort.BEGIN:
+                if begun[row.requester] >= per_caller:
+                    held_back = True
+                    continue
+                begun[row.requester] += 1
+            found[row.id] = Message(row.id, row.queue, row.build_id, list(Priority)[row.rank], Sort(row.sort))
+        if not held_back:
+            break
+    return list(found.values())
 
 
 def _begun(session: Session) -> Counter[str]:

@@ -105,15 +105,12 @@ class LogLine(Base):
 
 class OutboxRow(Base):
     """A message to a queue, written in the transaction that makes it true, sent when it is due, gone once it is taken.
-
-    `rank` is the build's priority, the first first; `sort` says what may hold it back; `published_at` is when it was
-    sent last.
-    """
+    `rank` is the build's priority, the first first; `sort` says what may hold it back."""
 
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"))
+    build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"), index=True)
     queue: Mapped[str] = mapped_column(String(16))
     due_at: Mapped[float] = mapped_column(Float)
     published_at: Mapped[float | None] = mapped_column(Float, index=True)
@@ -121,10 +118,7 @@ class OutboxRow(Base):
     rank: Mapped[int] = mapped_column(Integer, server_default="1")
     requester: Mapped[str] = mapped_column(String(100), server_default="")
 
-    __table_args__ = (
-        Index("ix_outbox_next", "queue", "published_at", "rank", "build_id"),
-        Index("ix_outbox_build", "build_id"),
-    )
+    __table_args__ = (Index("ix_outbox_next", "queue", "published_at", "rank", "build_id"),)
 
 
 class Blob(Base):

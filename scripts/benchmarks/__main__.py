@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import build, canonical, compare, flat, ledger, pipeline, scan, search
+from scripts.benchmarks import build, canonical, compare, flat, ledger, load, pipeline, scan, search
 
 _BENCHMARKS = {
     "build": build,
@@ -12,6 +12,7 @@ _BENCHMARKS = {
     "compare": compare,
     "flat": flat,
     "ledger": ledger,
+    "load": load,
     "pipeline": pipeline,
     "scan": scan,
     "search": search,

@@ -202,7 +202,7 @@ class TestStage:
         assert cleaned.states == []
         with database.read() as session:
             sent = [(row.queue, row.due_at) for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
-        assert [queue for queue, _ in sent] == ["release"]
+        assert [queue for queue, _ in sent] == ["build", "release"]
         assert sent[-1][1] > time.time() + 1, "not at once: what failed needs time"
         with database.write() as session, pytest.raises(AlreadyFinal):
             builds.request_cancel(session, build_id)

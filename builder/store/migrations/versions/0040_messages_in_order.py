@@ -21,13 +21,13 @@ def upgrade() -> None:
     # Every ready build gets its message anew from the dispatcher, with all that is new in it.
     op.execute('DELETE FROM outbox')
     op.create_index('ix_outbox_next', 'outbox', ['queue', 'published_at', 'rank', 'build_id'])
-    op.create_index('ix_outbox_build', 'outbox', ['build_id'])
+    op.create_index('ix_outbox_build_id', 'outbox', ['build_id'])
 
 
 def downgrade() -> None:
     # The older version reminds of every message that it misses.
     op.execute('DELETE FROM outbox')
-    op.drop_index('ix_outbox_build', 'outbox')
+    op.drop_index('ix_outbox_build_id', 'outbox')
     op.drop_index('ix_outbox_next', 'outbox')
     with op.batch_alter_table('outbox') as table:
         table.drop_column('requester')
