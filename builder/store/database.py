@@ -19,7 +19,7 @@ from sqlalchemy import Connection, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from builder.errors import SettingsInvalid, StorageFull, Unavailable
+from builder.errors import SettingsInvalid, Unavailable
 from builder.locking import LockTimedOut, exclusive
 
 log = logging.getLogger("goldsmith.store")
@@ -36,9 +36,12 @@ class DatabaseUnavailable(Unavailable):
     title = "The database does not answer"
 
 
-class DatabaseFull(StorageFull):
+class DatabaseFull(DatabaseUnavailable):
+    """Nothing can be written until an operator has made room."""
+
     slug = "database-full"
     title = "The database has no disk space left"
+    status = 507
 
 
 class _Together:

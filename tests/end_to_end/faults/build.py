@@ -9,11 +9,12 @@ from builder.registry.images import Images
 from builder.registry.manifests import Manifests
 from builder.store import builds
 from tests.end_to_end.faults import points
-from workers import build
+from workers import build, sweeping
 from workers.app import app
 
 __all__ = ["app", "build"]
 
+sweeping.SWEEP_SECONDS = 2.0  # a test has not the time
 points.stages()
 points.around(stage.BuildStage, "_locked", "locked")
 points.around(stage, "prepare", "prepare")

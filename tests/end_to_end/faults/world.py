@@ -18,6 +18,7 @@ from builder.store.schema import Build, OutboxRow, Record, Release, Step
 from builder.store.states import FINAL, State
 from scripts.stack.services import ROOT, Stack
 from tests.end_to_end.faults.points import POINTS, SAID
+from tests.end_to_end.faults.proxy import Proxy
 from tests.end_to_end.world import Goldsmith
 
 LEASE_SECONDS = 2
@@ -28,9 +29,22 @@ PROCESSES = {"api": "api", "dispatcher": "dispatcher"} | {
 }
 
 
+class Proxied(Stack):
+    """Its registry is behind a proxy, for everybody."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(state, any_ports=True)
+        self.proxy = Proxy(self.ports["registry"])
+
+    @property
+    def registry(self) -> str:
+        return f"127.0.0.1:{self.proxy.port}"
+
+
 class Faulty(Goldsmith):
-    def __init__(self, stack: Stack, faults: Path) -> None:
+    def __init__(self, stack: Proxied, faults: Path) -> None:
         super().__init__(stack)
+        self.proxy = stack.proxy
         self.faults = faults
         self.database = Database(stack.environment("api")["GOLDSMITH_DATABASE_URL"])
 
@@ -122,7 +136,7 @@ class Faulty(Goldsmith):
 def running(state: Path, database_url: str) -> Iterator[Faulty]:
     faults = state / "faults"
     (faults / SAID).mkdir(parents=True)
-    stack = Stack(state / "stack", any_ports=True)
+    stack = Proxied(state / "stack")
     stack.overrides |= {
         "DATABASE_URL": database_url,
         "RECIPES_DIRECTORY": str(state / "recipes"),
@@ -142,4 +156,5 @@ def running(state: Path, database_url: str) -> Iterator[Faulty]:
         world.database.close()
     finally:
         stack.down(print)
+        stack.proxy.close()
         del os.environ["TEST_FAULTS"]
