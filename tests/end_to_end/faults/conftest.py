@@ -6,8 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.end_to_end.faults.selection import some
 from tests.end_to_end.faults.world import Faulty, running
 from tests.unit.databases import Cluster, running_postgresql
+
+_SERVICES = "test_services.py"
+# Of those; each takes some fifteen seconds.
+_SOME = 5
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    faults = [one.nodeid for one in items if one.path.name == _SERVICES]
+    left_out = [one for one in items if one.nodeid in {*faults} - {*some(faults, _SOME)}]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [one for one in items if one not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,10 @@
 """Each process killed (signal 9) at named points of everything it does: what was accepted is released once, and whole.
 
-A build is killed at several points, one after the other. By default a seeded few of all points are tried, each day
-others; FAULTS=all tries every one, FAULTS_SEED=n what another run has tried.
+A build is killed at several points, one after the other.
 """
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from uuid import uuid4
 
@@ -15,10 +12,9 @@ import httpx
 import pytest
 
 from tests.end_to_end.faults.points import POINTS
+from tests.end_to_end.faults.selection import some
 from tests.end_to_end.faults.world import Faulty
 
-ALL = os.environ.get("FAULTS") == "all"
-SEED = int(os.environ.get("FAULTS_SEED", time.strftime("%Y%m%d")))
 # Of each process: so many of its points where not all are tried, and so many kills of one build.
 SAMPLES = {"api": 2, "dispatcher": 2, "build": 5, "scan": 3, "release": 7}
 CHAIN = 7
@@ -26,10 +22,9 @@ PATIENCE = 150.0
 
 
 def chains() -> list[tuple[str, tuple[str, ...]]]:
-    chance = random.Random(SEED)
     found = []
     for process, points in POINTS.items():
-        chosen = [*points] if ALL else sorted(chance.sample(points, SAMPLES[process]), key=points.index)
+        chosen = some([*points], SAMPLES[process])
         found += [(process, tuple(chosen[start : start + CHAIN])) for start in range(0, len(chosen), CHAIN)]
     return found
 
