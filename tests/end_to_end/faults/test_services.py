@@ -106,19 +106,17 @@ def test_messages_come_often_and_in_any_order_to_two_workers(faulty: Faulty) -> 
         assert len(names) == len(set(names)), "a step ran twice"
 
 
-@pytest.mark.parametrize(("queue", "step"), [("build", "run"), ("release", "publish")])
+@pytest.mark.parametrize(("queue", "step"), [("build", "run"), ("release", "sign")])
 def test_a_worker_that_was_given_up_and_wakes_up_again_changes_nothing(faulty: Faulty, queue: str, step: str) -> None:
     worker = faulty.stack.process(f"worker-{queue}")
-    registry = faulty.stack.process("registry")
-    ids = submitted(faulty, f"zombie-{queue}", 1, run=[{"shell": "sleep 2"}])
-    if queue == "release":
-        at_step(faulty, ids[0], "gate")
-        os.kill(registry.pid(), signal.SIGSTOP)  # so that it is in the midst of publishing
+    signer = faulty.stack.process("sigstore")
+    os.kill(signer.pid(), signal.SIGSTOP)  # so that a release is in the midst of being signed
     try:
+        ids = submitted(faulty, f"zombie-{queue}", 1, run=[{"shell": "sleep 2"}])
         at_step(faulty, ids[0], step)
         os.killpg(worker.pid(), signal.SIGSTOP)
     finally:
-        os.kill(registry.pid(), signal.SIGCONT)
+        os.kill(signer.pid(), signal.SIGCONT)
     try:
         with another_worker(faulty, queue):
             faulty.until(ids[0], lambda build: build["attempt"] > 1)
