@@ -7,6 +7,7 @@ A class names its problem once (`slug`, `title`, `status`); the API, the workers
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -107,6 +108,21 @@ class Unavailable(GoldsmithError):
     title = "A service that is needed does not answer"
     status = 503
     retryable = True
+
+
+class StorageFull(Unavailable):
+    """A disk of the service has no room left. What was under way is tried again, or taken back."""
+
+    slug = "storage-full"
+    title = "There is no disk space left"
+    status = 507
+
+
+def storage_full(error: BaseException) -> StorageFull | None:
+    """The problem that an exception tells of, if it is that a disk is full or a quota is used up."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("there is no disk space left", hint="an operator must free some: docs/operator.md")
+    return None
 
 
 class Broken(GoldsmithError):

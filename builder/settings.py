@@ -203,7 +203,15 @@ class Settings(BaseSettings):
         default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
     )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
-    maximum_attempts: int = Field(default=3, ge=1, description="How often a build whose worker died is tried.")
+    maximum_attempts: int = Field(
+        default=3, ge=1, description="How often a build is tried whose worker died, or that met what may pass."
+    )
+    builds_per_caller: int = Field(
+        default=0, ge=0, description="How many builds of one caller are worked on at once; 0 is no limit."
+    )
+    waiting_builds: int = Field(
+        default=20_000, ge=0, description="How many builds may wait to be begun; more are refused. 0 is no limit."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """Hands out what the database says is due, and finds builds whose worker or message was lost.
 
-One loop: publish the outbox, every few seconds look for expired leases and lost messages, now and then clear staging.
+One loop: send what is due, every few seconds look for lost workers and messages. Beside it staging is cleared.
 Any number of dispatchers may run: what two of them publish twice is claimed once.
 """
 
@@ -17,20 +17,21 @@ from kombu.exceptions import OperationalError
 from builder.errors import GoldsmithError
 from builder.pipeline import checkpointing
 from builder.pipeline.services import Services
-from builder.pipeline.stage import WorkerLost
 from builder.pipeline.staging import take_back
+from builder.registry.errors import RegistryUnavailable
 from builder.settings import load_settings
-from builder.store import builds, errands, idempotency, journal, webhooks
+from builder.store import builds, errands, idempotency, outbox, webhooks
 from builder.store.errands import ALL_RELEASES, ErrandKind
-from builder.store.states import Priority, State
+from builder.store.leases import Silence
+from builder.store.outbox import Message
+from builder.store.schema import Errand
+from builder.store.states import Priority
+from workers.reaper import forget_old, reap
 
 _POLL_SECONDS = 0.1
-_REAP_SECONDS = 5.0
-_LOST_MESSAGE_SECONDS = 60.0
+REAP_SECONDS = 5.0
 _SWEEP_SECONDS = 30.0
 _CHECKPOINT_SECONDS = 60.0
-_KEPT_MESSAGE_SECONDS = 3600.0
-_KEPT_ERRAND_SECONDS = 30 * 24 * 3600.0
 _BROKER_SECONDS = 5.0
 # Redis hands out the lowest number first.
 _RANKS = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
@@ -39,18 +40,22 @@ log = logging.getLogger("goldsmith.dispatcher")
 
 
 def publish(services: Services, app: Celery) -> int:
-    """Publish every outbox row that is due. A crash in between publishes it twice, which does no harm.
+    """Send every message that is due. A crash in between sends some twice, which does no harm.
 
     Nothing is sent inside a transaction: a broker that hangs must not hold the database's lock.
     """
     with services.database.read() as session:
-        rows = [(row.id, row.queue, row.build_id) for row in builds.unpublished(session)]
-        priorities = builds.priorities(session, {build_id for _, _, build_id in rows})
-    for row_id, queue, build_id in rows:
-        _send(app, queue, queue, build_id, priorities[build_id])
-        with services.database.write() as session:
-            builds.mark_published(session, row_id)
-    return len(rows)
+        due = outbox.due(session, per_caller=services.settings.builds_per_caller)
+    sent: list[Message] = []
+    try:
+        for one in due:
+            _send(app, one.queue, one.queue, one.build_id, one.priority)
+            sent.append(one)
+    finally:
+        if sent:
+            with services.database.write() as session:
+                outbox.mark_sent(session, sent)
+    return len(sent)
 
 
 def hand_out_errands(services: Services, app: Celery) -> int:
@@ -76,8 +81,13 @@ def schedule_rescan(services: Services) -> None:
         return
     with services.database.write() as session:
         newest = errands.newest(session, ErrandKind.RESCAN)
-        if newest is None or newest.created_at < time.time() - minutes * 60:
+        if newest is None or _older(newest, minutes * 60):
             errands.add_once(session, ErrandKind.RESCAN, ALL_RELEASES)
+
+
+def _older(errand: Errand, seconds: float) -> bool:
+    """Or made in a time to come: before the clock was set back."""
+    return not 0 <= time.time() - errand.created_at <= seconds
 
 
 def configure_webhook(services: Services) -> None:
@@ -93,42 +103,41 @@ def schedule_checkpoint(services: Services) -> None:
         return
     with services.database.write() as session:
         newest = errands.newest(session, ErrandKind.CHECKPOINT)
-        if newest is None or newest.created_at < time.time() - _CHECKPOINT_SECONDS:
+        if newest is None or _older(newest, _CHECKPOINT_SECONDS):
             errands.add_once(session, ErrandKind.CHECKPOINT, errands.LEDGER)
-
-
-def reap(services: Services) -> None:
-    """Begin anew what has lost its worker, a few times; then give it up with a reason. Remind of lost messages."""
-    with services.database.write() as session:
-        for build in builds.expired(session):
-            journal.abandon_steps(session, build.id)
-            if build.attempt < services.settings.maximum_attempts or builds.is_recorded(build):
-                log.warning("build %s lost its worker in %s: attempt %d", build.id, build.state, build.attempt + 1)
-                builds.retry(session, build)
-            else:
-                error = WorkerLost(
-                    f"{build.attempt} workers were lost in the {build.state} stage",
-                    hint="see the workers' logs; a build that needs too much memory ends like this",
-                )
-                builds.end(session, build, State.FAILED, error.problem())
-        for build in builds.stalled(session, _LOST_MESSAGE_SECONDS):
-            builds.remind(session, build)
-        builds.forget_published(session, _KEPT_MESSAGE_SECONDS)
-        errands.forget_done(session, _KEPT_ERRAND_SECONDS)
-        webhooks.forget_old(session, _KEPT_ERRAND_SECONDS)
 
 
 def sweep(services: Services) -> None:
     """Take back what ended builds could not: their worker was lost, or the registry was away. Forget old answers."""
-    with services.database.read() as session:
-        left = builds.ended_but_staged(session)
     with services.database.write() as session:
         idempotency.forget_expired(session)
-    for build_id in left:
-        try:
-            take_back(services, build_id)
-        except GoldsmithError as error:
-            log.warning("build %s: not cleared yet: %s", build_id, error)
+    last = ""
+    while True:
+        with services.database.read() as session:
+            left = builds.ended_but_staged(session, last)
+        if not left:
+            return
+        for build_id in left:
+            try:
+                take_back(services, build_id)
+            except RegistryUnavailable as error:
+                log.warning("staging is not cleared yet: %s", error)
+                return
+            except GoldsmithError as error:
+                log.warning("build %s: not cleared yet: %s", build_id, error)
+        last = left[-1]
+
+
+def sweep_beside(services: Services, stopped: threading.Event) -> None:
+    """What waits for the registry, beside what must not wait for it."""
+    while not stopped.wait(_SWEEP_SECONDS):
+        for task in (sweep, forget_old, schedule_rescan, schedule_checkpoint):
+            try:
+                task(services)
+            except GoldsmithError as error:
+                log.warning("%s: %s", task.__name__, error)
+            except Exception:
+                log.exception("%s broke; it is tried again", task.__name__)
 
 
 def main() -> None:
@@ -146,7 +155,9 @@ def main() -> None:
     stopped = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stopped.set())
-    due = {"reap": 0.0, "sweep": time.monotonic() + _SWEEP_SECONDS}
+    sweeper = threading.Thread(target=sweep_beside, args=(services, stopped), name="sweeper", daemon=True)
+    sweeper.start()
+    silence, look = Silence(), 0.0
     configured = False
     log.info("dispatching")
     while not stopped.wait(_POLL_SECONDS):
@@ -154,16 +165,11 @@ def main() -> None:
             if not configured:
                 configure_webhook(services)
                 configured = True
+            if time.monotonic() >= look:
+                look = time.monotonic() + REAP_SECONDS
+                reap(services, silence)
             publish(services, app)
             hand_out_errands(services, app)
-            if time.monotonic() >= due["reap"]:
-                due["reap"] = time.monotonic() + _REAP_SECONDS
-                reap(services)
-            if time.monotonic() >= due["sweep"]:
-                due["sweep"] = time.monotonic() + _SWEEP_SECONDS
-                sweep(services)
-                schedule_rescan(services)
-                schedule_checkpoint(services)
         except (OperationalError, OSError) as error:
             log.warning("the broker does not answer, builds wait: %s", error)
             stopped.wait(2)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from builder.pipeline.rebuild import RebuildStage
+from builder.pipeline.staging import clear_spool, remove_leftovers
 from builder.store.states import REBUILD
 from workers.app import app
 from workers.running import run
+from workers.sweeping import sweep_host
+
+sweep_host(clear_spool, remove_leftovers)
 
 
 @app.task(name="goldsmith.rebuild")

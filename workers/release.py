@@ -7,11 +7,15 @@ from celery.signals import worker_init
 from builder.errors import SettingsInvalid
 from builder.pipeline.release import ReleaseStage
 from builder.pipeline.services import Services
+from builder.pipeline.staging import clear_spool
 from builder.settings import load_settings
 from builder.store.states import RELEASE
 from workers import errands
 from workers.app import app
 from workers.running import run
+from workers.sweeping import sweep_host
+
+sweep_host(clear_spool)
 
 
 @worker_init.connect

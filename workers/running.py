@@ -37,4 +37,5 @@ def run(stage: Stage, make: Callable[[Services], Runnable], build_id: str) -> No
         runnable.clean_up,
         lease_seconds=adapters.settings.lease_seconds,
         log_limit=adapters.settings.build_log_bytes,
+        maximum_attempts=adapters.settings.maximum_attempts,
     )

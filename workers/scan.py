@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from builder.pipeline.scan import ScanStage, look_ahead
+from builder.pipeline.staging import clear_spool
 from builder.store.states import SCAN
 from workers import (
     compare,  # noqa: F401  (a scan worker takes that queue too)
@@ -10,6 +11,9 @@ from workers import (
 )
 from workers.app import app
 from workers.running import run, services
+from workers.sweeping import sweep_host
+
+sweep_host(clear_spool)
 
 
 @app.task(name="goldsmith.scan")

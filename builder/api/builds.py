@@ -240,7 +240,7 @@ def _view(database: Database, build_id: str, registry: str) -> BuildView:
 def take_in(services: Services, catalogue: Catalogue, asked: Asked) -> BuildView:
     """Raises what `submit` raises."""
     settings = services.settings
-    house = House(settings.registry, settings.network_steps, services.policy)
+    house = House(settings.registry, settings.network_steps, services.policy, settings.waiting_builds)
     with services.database.write() as session:
         return build_view(submit(session, catalogue, house, asked), [], settings.registry)
 

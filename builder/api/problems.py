@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 import builder
 from builder.api.rates import RateLimited
 from builder.api.request_ids import HEADER, id_of, told_of
-from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected
+from builder.errors import Broken, Fault, GoldsmithError, Problem, Rejected, storage_full
 
 MEDIA_TYPE = "application/problem+json"
 _NOT_OURS = ("builder.cli", "builder.client", "builder.sandbox")
@@ -69,6 +69,14 @@ def install(app: FastAPI) -> None:
             type="about:blank", title=phrase, status=error.status_code, detail=detail, instance=request.url.path
         )
         return problem_response(problem, dict(error.headers) if error.headers else None)
+
+    @app.exception_handler(OSError)
+    async def system(request: Request, error: OSError) -> JSONResponse:
+        full = storage_full(error)
+        if full is None:
+            raise error
+        log.error("request %s: %s %s: %s", id_of(request), request.method, request.url.path, error)
+        return problem_response(full.problem(instance=request.url.path))
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from builder.api.attempts import AttemptView, attempt_views
 from builder.api.planned import PlanView, plan_view
 from builder.errors import Problem
 from builder.forensics.report import Told
@@ -175,6 +176,7 @@ class BuildView(View):
     priority: Priority
     retry_of: str | None = Field(description="The build that came to nothing before.")
     attempt: int
+    retries: list[AttemptView] = Field(description="The attempts before this one, and why each ended.")
     waits_for: str | None = Field(description="The build of the base image that this one waits for.")
     cancel_requested: bool
     created_at: datetime
@@ -254,6 +256,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         priority=Priority(build.priority),
         retry_of=build.retry_of,
         attempt=build.attempt,
+        retries=attempt_views(build.retries),
         waits_for=build.waits_for,
         cancel_requested=build.cancel_requested,
         created_at=instant(build.created_at),

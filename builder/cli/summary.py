@@ -83,6 +83,8 @@ def print_build(build: Build) -> None:
             *(_comparison_facts(build.comparison) if build.comparison else ()),
         ]
     )
+    for one in build.retries:
+        say(f"  attempt {one.attempt} ended while {one.state}: {one.detail}")
     if build.steps:
         say()
     for step in build.steps:

@@ -182,6 +182,14 @@ class Source(Answer):
     path: str
 
 
+class Attempt(Answer):
+    attempt: int
+    at: datetime
+    state: str
+    type: str
+    detail: str
+
+
 class Build(Answer):
     id: str
     purpose: str = "release"
@@ -192,6 +200,7 @@ class Build(Answer):
     attempt: int
     parameters: dict[str, str | int | bool] = {}
     source: Source | None = None
+    retries: tuple[Attempt, ...] = ()
     locked: bool = False
     subject: str | None = None
     unchanged_since: str | None = None

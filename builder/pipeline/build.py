@@ -22,7 +22,7 @@ from builder.pipeline.preparing import Prepared, prepare
 from builder.pipeline.resolving import locked_or_resolved
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of, take_back
+from builder.pipeline.staging import caches_within_limits, remove_leftovers, spool_of, staging_of, take_back
 from builder.pipeline.submission import refuse_forbidden_network
 from builder.pipeline.unchanged import released_before
 from builder.planning.keys import build_key
@@ -124,8 +124,13 @@ class BuildStage:
         """Push the image, its materials beside it. Answers the digest of the materials."""
         services, repository = self._services, task.recipe.spec.publish.repository
         inventory = composed.inventory.path.read_bytes()
+        if task.build.image_digest not in (None, composed.manifest_digest):
+            take_back(services, task.build.id)  # of an attempt before, which came to another image
         # Noted before the first manifest is sent, so that whatever fails next, somebody knows what to remove.
-        with services.database.write() as session:
+        with (
+            staging_of(services, repository, composed.manifest_digest),
+            services.database.write() as session,
+        ):
             build = builds.held_build(session, task.claim)
             build.image_digest = composed.manifest_digest
             build.staging_repository = repository
@@ -136,7 +141,7 @@ class BuildStage:
                 services.registry.images.copy_blob(prepared.base.repository, layer, target, spool)
         image = services.registry.images.push(target, composed.manifest, composed.blobs)
         with services.database.write() as session:
-            builds.announce_staged(session, task.build.id)
+            builds.announce_staged(session, builds.held_build(session, task.claim))
         manifest = materials_manifest(image, materials.result())
         return attach_materials(services.registry, target, manifest).digest
 

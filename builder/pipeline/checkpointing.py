@@ -40,9 +40,14 @@ class LedgerForked(Broken):
 def sign_checkpoint(services: Services) -> int:
     """Sign the ledger as it is, keep the checkpoint, and push it to the registry. Answers its size, 0 for no entry yet.
 
-    It may run any number of times: the same state has the same signature. Raises LedgerForked, and what the registry
-    raises.
+    It may run any number of times: the same state has the same signature. Signers take turns, or the older of two
+    could be the one that the registry has in the end. Raises LedgerForked, and what the registry raises.
     """
+    with services.database.turn("ledger"):
+        return _sign_checkpoint(services)
+
+
+def _sign_checkpoint(services: Services) -> int:
     key, repository = services.ledger_key, services.ledger_repository
     with services.database.read() as session:
         head = stored.head(session)

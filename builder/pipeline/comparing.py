@@ -16,7 +16,7 @@ from builder.pipeline.services import Services
 from builder.pipeline.uploads import REPOSITORY, stage_upload
 from builder.registry.errors import ReferenceInvalid
 from builder.registry.reference import parse_reference
-from builder.store import builds, releases
+from builder.store import builds, outbox, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build, Release
 from builder.store.states import Purpose
@@ -107,4 +107,5 @@ def _submission(
 
 def _submit(services: Services, submission: Submission) -> Build:
     with services.database.write() as session:
+        outbox.refuse_full(session, services.settings.waiting_builds)
         return builds.submit(session, submission)

@@ -102,7 +102,7 @@ def _files(services: Services, task: Task) -> Files:
         if found is None:
             raise Broken(f"build {task.build.id} has no inventory to judge")
         content = attachments.content(session, found)
-    with tempfile.NamedTemporaryFile(dir=services.spool) as file:
+    with tempfile.NamedTemporaryFile(dir=services.spool, prefix=f"{task.build.id}-") as file:
         file.write(content)
         file.flush()
         with open_inventory(Path(file.name)) as (_, records):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.orm import Session
+
 from builder.errors import GoldsmithError, Rejected, Unavailable
+from builder.pipeline.patience import persistently
 from builder.store import builds
 from builder.store import journal as rows
 from builder.store.builds import Claim
@@ -59,9 +62,7 @@ class Journal:
         Raises LeaseLost, before anything is begun.
         """
         scope = StepScope(self, name)
-        with self._database.write() as session:
-            builds.held_build(session, self._claim)
-            step_id = rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
+        step_id = persistently(lambda: self._begin(name))
         state = "done"
         try:
             yield scope
@@ -71,9 +72,16 @@ class Journal:
             self._append(name, f"failed: {scope.summary}")
             raise
         finally:
-            self.flush()
-            with self._database.write() as session:
-                rows.finish_step(session, step_id, state, printable(scope.summary))
+            persistently(lambda: self._finish(step_id, state, scope.summary))
+
+    def _begin(self, name: str) -> int:
+        with self._database.write() as session:
+            builds.hold(session, self._claim)
+            return rows.begin_step(session, self._claim.build_id, self._claim.attempt, name)
+
+    def _finish(self, step_id: int, state: str, summary: str) -> None:
+        """With what the step said last, in one transaction."""
+        self._write(lambda session: rows.finish_step(session, step_id, state, printable(summary)))
 
     def add(self, step: str, text: str) -> None:
         """Raises LogTooLong when the stage has said enough."""
@@ -83,18 +91,25 @@ class Journal:
         self._append(step, text)
 
     def flush(self) -> None:
-        # One flush at a time, or lines could be numbered out of order.
+        self._write(None)
+
+    def _write(self, more: Callable[[Session], None] | None) -> None:
+        # One writer at a time, or lines could be numbered out of order.
         with self._flushing:
             with self._lock:
                 lines, self._lines = self._lines, []
-            if lines:
-                try:
-                    with self._database.write() as session:
+            if not lines and more is None:
+                return
+            try:
+                with self._database.write() as session:
+                    if lines:
                         rows.append_log(session, self._claim.build_id, lines, token=self._claim.token)
-                except Unavailable:
-                    with self._lock:
-                        self._lines[:0] = lines
-                    raise
+                    if more is not None:
+                        more(session)
+            except Unavailable:
+                with self._lock:
+                    self._lines[:0] = lines
+                raise
 
     def _append(self, step: str, text: str) -> None:
         now = time.time()

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from builder.errors import Unavailable
+from builder.store.database import DatabaseUnavailable
 
 # Seconds before each further try. Workers that failed together must not come back together: each wait varies by half.
 _WAITS = (1.0, 2.0, 4.0)
 _TICK = 0.1
+# A database that is started again takes seconds; whoever waits longer has lost its lease.
+_DATABASE_SECONDS = 30.0
 
 _Answer = TypeVar("_Answer")
 
@@ -32,3 +35,18 @@ def patiently(work: Callable[[], _Answer], *, check: Callable[[], None], told: C
             check()
             time.sleep(_TICK)
     return work()
+
+
+def persistently(write: Callable[[], _Answer], *, seconds: float = _DATABASE_SECONDS) -> _Answer:
+    """What `write` answers, tried again for so long while the database does not answer.
+
+    `write` is one transaction that may be done twice: whether one was committed, a lost connection does not tell.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return write()
+        except DatabaseUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.25, 0.75))  # noqa: S311

@@ -7,7 +7,7 @@ from builder.image.digests import digest_of
 from builder.pipeline.services import Services
 from builder.pipeline.signed import signed_record
 from builder.recipes.reading import canonical_json
-from builder.store import builds, releases
+from builder.store import builds, outbox, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
 from builder.store.states import Purpose
@@ -62,6 +62,7 @@ def submit_rebuild(services: Services, digest: str, repository: str | None, *, r
         options={"repository": repository, "offline": offline},
     )
     with services.database.write() as session:
+        outbox.refuse_full(session, services.settings.waiting_builds)
         return builds.submit(session, submission)
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from builder.errors import Broken, GoldsmithError
+from builder.errors import Broken, Cancelled, GoldsmithError
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
 from builder.ledger.record import RecordedStep, ReleaseRecord, append
@@ -47,7 +47,7 @@ class ReleaseStage:
         if evidence is None:
             evidence = self._release(task, image, target)
         with task.journal.step("tag") as step:
-            step.summary = ", ".join(self._tag(task, image, target)) or "a newer release has the tags"
+            step.summary = ", ".join(self._tag(task, target)) or "a newer release has the tags"
         with suppress(GoldsmithError):  # what stays in staging, the dispatcher removes
             take_back(self._services, task.build.id)
         return {"release": kept(evidence)}
@@ -96,6 +96,7 @@ class ReleaseStage:
     ) -> dict[str, str]:
         """Attach the bundles and what stands beside the image. Answers the referrers' digests by kind."""
         registry = self._services.registry
+        task.watch.check()
         registry.blobs.push_bytes(target, b"{}", EMPTY)  # the config of every artifact
         content = {
             **{kind: (BUNDLE, one.bundle) for kind, one in bundles.items()},
@@ -110,17 +111,20 @@ class ReleaseStage:
             else artifact_manifest(image, blob, artifact_type=blob.media_type)
             for kind, blob in blobs.items()
         ]
-        attached = registry.referrers.attach_all(target, artifacts)
-        referrers = {str(kind): one.digest for kind, one in zip(blobs, attached, strict=True)}
+        referrers = {str(kind): one.descriptor().digest for kind, one in zip(blobs, artifacts, strict=True)}
+        # Noted before they are attached, so that whatever fails next, somebody knows which of an image's are ours.
         with self._services.database.write() as session:
             builds.held_build(session, task.claim)
             attachments.set_referrers(session, task.build.id, referrers)
+        registry.referrers.attach_all(target, artifacts)
         return referrers
 
     def _record(self, task: Task, digest: str, evidence: ReleaseEvidence) -> int:
         """Ledger, release and evidence in one transaction, and only while the claim holds."""
         with self._services.database.write() as session:
             build = builds.held_build(session, task.claim)
+            if build.cancel_requested:  # whoever asked was told that it will end
+                raise Cancelled("the build was cancelled on request")
             steps = [
                 RecordedStep(
                     name=step.name,
@@ -173,18 +177,27 @@ class ReleaseStage:
         kept_before = task.build.evidence.get("release")
         return ReleaseEvidence.model_validate(kept_before) if kept_before else None
 
-    def _tag(self, task: Task, image: Descriptor, target: Repository) -> list[str]:
-        """Point the tags at the image, but for those that a newer release has taken. Answers the ones it set."""
-        services = self._services
-        manifest = services.registry.manifests.get(target.at(image.digest))
-        with services.database.read() as session:
-            builds.held_build(session, task.claim)
-            release = session.get_one(Release, task.build.id)
-            taken = releases.newer_tags(session, release)
-            tags = [tag for tag in release.tags if tag not in taken]
-        for tag in tags:
-            services.registry.manifests.put(target.tagged(tag), manifest.data)
-        return tags
+    def _tag(self, task: Task, target: Repository) -> list[str]:
+        """Point the tags at the images that they belong to. Answers those that are this release's.
+
+        A registry cannot tell a late write from a newer one. So whoever has written looks again, until what it wrote
+        last is still right: two that release at once, or one that was held up, end with the newest release's image.
+        """
+        services, manifests = self._services, self._services.registry.manifests
+        written: dict[str, str] = {}
+        while True:
+            with services.database.read() as session:
+                release = session.get_one(Release, task.build.id)
+                tags = releases.tagged(session, release.registry_host, release.repository, release.tags)
+            if tags == written:
+                return [tag for tag, digest in tags.items() if digest == release.digest]
+            if not written:
+                with services.database.read() as session:
+                    builds.held_build(session, task.claim)
+            for tag in tags:
+                if written.get(tag) != tags[tag]:
+                    manifests.put(target.tagged(tag), manifests.get(target.at(tags[tag])).data)
+            written = tags
 
 
 def _created(signed: SignedBundle) -> str:

@@ -11,7 +11,7 @@ from builder.planning.lock import Lock
 from builder.planning.lockfile import read_lock_beside
 from builder.recipes.catalogue import Catalogue
 from builder.recipes.model import Recipe
-from builder.store import builds
+from builder.store import builds, outbox
 from builder.store.builds import Submission
 from builder.store.schema import Build
 from builder.store.states import Priority, Purpose, State
@@ -49,6 +49,7 @@ def retry(
         # To go before others has to be asked for anew.
         priority = Priority.LOW if build.priority == Priority.LOW else Priority.NORMAL
         if build.purpose in (Purpose.REBUILD, Purpose.COMPARE):
+            outbox.refuse_full(session, settings.waiting_builds)
             return builds.submit(session, _again(build, requester, identity, priority))
         lock = Lock.model_validate_json(build.lock) if build.lock is not None else None
         if build.origin in HOUSE_ORIGINS:
@@ -67,7 +68,7 @@ def retry(
             parameters=build.options.get("parameters", {}),
             source=build.options.get("source"),
         )
-        house = House(settings.registry, settings.network_steps, services.policy)
+        house = House(settings.registry, settings.network_steps, services.policy, settings.waiting_builds)
         return submit(session, catalogue, house, asked)
 
 

@@ -24,7 +24,7 @@ from builder.recipes.document import RecipeInvalid
 from builder.recipes.model import Recipe
 from builder.recipes.parameters import Value
 from builder.recipes.reading import canonical_json, recipe_digest
-from builder.store import builds, releases
+from builder.store import builds, outbox, releases
 from builder.store.builds import Submission
 from builder.store.schema import Build
 from builder.store.states import Priority, Purpose
@@ -67,19 +67,21 @@ class Asked:
 
 @dataclass(frozen=True)
 class House:
-    """What holds for all builds of an installation: where it releases to, whether steps may ask for a network, and the
-    policy that no recipe may loosen."""
+    """What holds for all builds of an installation: where it releases to, whether steps may ask for a network, the
+    policy that no recipe may loosen, and how many may wait to be begun (0: any number)."""
 
     registry: str
     network_steps: bool
     policy: OrganisationPolicy = DEFAULT
+    waiting_builds: int = 0
 
 
 def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -> Build:
     """A new build. If its base is a recipe without a current release, that one is built first and this one waits.
 
-    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed or PolicyLoosened.
+    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed, PolicyLoosened or QueueFull.
     """
+    outbox.refuse_full(session, house.waiting_builds)
     if asked.origin not in HOUSE_ORIGINS and asked.purpose in (Purpose.RELEASE, Purpose.PLAN):
         _refuse_reserved(catalogue, asked)
     return _Submitting(session, catalogue, house).submit(asked, ())

@@ -7,7 +7,7 @@ so here it happens under a lock per image, and is read back and repaired.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -72,6 +72,17 @@ class Referrers:
                 self._manifests.delete(repository.at(one.digest))
             self._manifests.delete(_tag(repository, digest))
         return len(found)
+
+    def detach(self, repository: Repository, digest: str, artifacts: Collection[str]) -> None:
+        """Delete some of the referrers of an image, by their digests, and take them off its list."""
+        tag = _tag(repository, digest)
+        with self._lock(repository, digest):
+            listed = self._manifests.find(tag)
+            if listed is not None:
+                kept = tuple(one for one in parse_index(listed.data).manifests if one.digest not in artifacts)
+                self._manifests.put(tag, Index(manifests=kept).to_bytes())
+            for artifact in artifacts:
+                self._manifests.delete(repository.at(artifact))
 
     def _by_api(self, repository: Repository, digest: str) -> list[Descriptor] | None:
         found: list[Descriptor] = []

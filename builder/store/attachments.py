@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from builder.store.schema import Attachment, Blob, Build, Release
+from builder.store.states import FINAL
 
 
 class Kind(StrEnum):
@@ -90,6 +91,20 @@ def signed_of_image(session: Session, digest: str, kinds: Sequence[Kind]) -> lis
             .order_by(Build.created_at.desc(), Attachment.id)
         )
     )
+
+
+def referrers_of_nobody_else(session: Session, build: Build) -> set[str]:
+    """What this build has attached to its image, and no other build of that image that goes on or was released."""
+    others = (
+        select(Build.id)
+        .outerjoin(Release, Release.build_id == Build.id)
+        .where(Build.image_digest == build.image_digest, Build.id != build.id)
+        .where(or_(Build.state.not_in(FINAL), Release.build_id.is_not(None)))
+    )
+    query = select(Attachment.referrer_digest).where(Attachment.referrer_digest.is_not(None))
+    own = set(session.scalars(query.where(Attachment.build_id == build.id)))
+    theirs = set(session.scalars(query.where(Attachment.build_id.in_(others)))) if own else set()
+    return {digest for digest in own - theirs if digest is not None}
 
 
 def set_referrers(session: Session, build_id: str, referrers: dict[str, str]) -> None:

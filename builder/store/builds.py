@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import case, delete, exists, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Cancelled, Problem, Rejected
-from builder.store import webhooks
-from builder.store.schema import Build, OutboxRow, Release
+from builder.store import outbox, webhooks
+from builder.store.schema import Build, Release
 from builder.store.states import (
     FINAL,
     PATHS,
     RELEASE,
     SCAN,
-    STAGES,
     Priority,
     Purpose,
     Stage,
@@ -33,6 +34,8 @@ from builder.tracing import current_trace
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile("[0-9a-z]{26}")
+# Only what is recorded is tried more often.
+_KEPT_RETRIES = 20
 
 
 class BuildUnknown(Rejected):
@@ -94,9 +97,25 @@ class Submission:
     retry_of: str | None = None
 
 
+class _Ulids:
+    """Numbers of 128 bits that grow with time, and within one process with each."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._last = 0
+
+    def next(self) -> int:
+        with self._turn:
+            self._last = max((int(time.time() * 1000) << 80) | secrets.randbits(80), self._last + 1)
+            return self._last
+
+
+_ulids = _Ulids()
+
+
 def new_build_id() -> str:
     """A ULID in lower case: 26 characters that sort by time of creation."""
-    number = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    number = _ulids.next()
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
@@ -129,11 +148,12 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         created_at=now,
         updated_at=now,
         evidence={},
+        retries=[],
     )
     session.add(build)
     session.flush()
     if not waits_for:
-        _enqueue(session, build.id, PATHS[submission.purpose][0].queue)
+        outbox.enqueue(session, build, PATHS[submission.purpose][0])
     return build
 
 
@@ -191,11 +211,15 @@ def claim(session: Session, build_id: str, stage: Stage, owner: str, lease_secon
             token=Build.token + 1,
             lease_owner=owner,
             lease_until=time.time() + lease_seconds,
+            lease_seconds=lease_seconds,
             updated_at=time.time(),
         )
         .returning(Build.token, Build.attempt)
     ).first()
-    return Claim(build_id, stage, taken.token, taken.attempt) if taken else None
+    if taken is None:
+        return None
+    outbox.take(session, build_id, stage.queue)
+    return Claim(build_id, stage, taken.token, taken.attempt)
 
 
 def renew(session: Session, held: Claim, lease_seconds: float) -> None:
@@ -220,6 +244,15 @@ def held_build(session: Session, held: Claim) -> Build:
     if build is None or build.state != held.stage.running:
         raise LeaseLost(f"build {held.build_id} has gone to another worker")
     return build
+
+
+def hold(session: Session, held: Claim) -> None:
+    """The same without the build. Raises LeaseLost."""
+    mine = select(Build.id).where(
+        Build.id == held.build_id, Build.token == held.token, Build.state == held.stage.running
+    )
+    if session.scalar(mine.with_for_update()) is None:
+        raise LeaseLost(f"build {held.build_id} has gone to another worker")
 
 
 def complete(session: Session, held: Claim, **evidence: Any) -> Build:
@@ -254,70 +287,28 @@ def request_cancel(session: Session, build_id: str) -> Build:
     return build
 
 
+def stage_again(session: Session, build_id: str) -> None:
+    """Have the staging area of an ended build looked through once more: a worker that had lost it without knowing may
+    have sent something since."""
+    build = session.get_one(Build, build_id, with_for_update=True)
+    if build.purpose == Purpose.RELEASE and State(build.state).final and build.image_digest is not None:
+        build.staging_repository = json.loads(build.recipe)["spec"]["publish"]["repository"]
+
+
 def is_recorded(build: Build) -> bool:
     """Whether the ledger has the build's release or comparison: from then on the build can only be finished."""
     return "release" in build.evidence or "comparison" in build.evidence
 
 
-def retry(session: Session, build: Build, *, delay: float = 0) -> None:
+def retry(session: Session, build: Build, reason: Problem, *, delay: float = 0) -> None:
     """Begin a stage anew, after `delay` seconds, when its worker was lost or a dependency failed for a while."""
     stage = stage_running_in(State(build.state))
     assert stage is not None
+    why = {"attempt": build.attempt, "at": time.time(), "state": build.state, "type": reason.type,
+           "detail": reason.detail}  # fmt: skip
+    build.retries = [*build.retries[1 - _KEPT_RETRIES :], why]
     build.attempt += 1
     _move(session, build, stage.ready, delay=delay)
-
-
-def expired(session: Session) -> list[Build]:
-    """Builds whose worker has been silent for longer than its lease."""
-    running = [stage.running for stage in STAGES]
-    return list(
-        session.scalars(
-            select(Build)
-            .where(Build.state.in_(running), Build.lease_until < time.time())
-            .with_for_update(skip_locked=True)
-        )
-    )
-
-
-def stalled(session: Session, older_than_seconds: float) -> list[Build]:
-    """Builds that are ready for a stage for so long that their message may have been lost on the way.
-
-    While a message has still to be sent, none can be lost: without a broker they would pile up.
-    """
-    ready = [stage.ready for stage in STAGES]
-    unsent = exists().where(OutboxRow.build_id == Build.id, OutboxRow.published_at.is_(None))
-    return list(
-        session.scalars(
-            select(Build).where(Build.state.in_(ready), Build.updated_at < time.time() - older_than_seconds, ~unsent)
-        )
-    )
-
-
-def remind(session: Session, build: Build) -> None:
-    """Send the message of a ready build once more; a worker that has it already ignores the second."""
-    stage = stage_ready_in(State(build.state), Purpose(build.purpose))
-    if stage is not None:
-        build.updated_at = time.time()
-        _enqueue(session, build.id, stage.queue)
-
-
-def unpublished(session: Session, limit: int = 100) -> list[OutboxRow]:
-    """By priority, then the oldest first."""
-    rank = case({one.value: place for place, one in enumerate(Priority)}, value=Build.priority)
-    return list(
-        session.scalars(
-            select(OutboxRow)
-            .join(Build, Build.id == OutboxRow.build_id)
-            .where(OutboxRow.published_at.is_(None), OutboxRow.due_at <= time.time())
-            .order_by(rank, OutboxRow.id)
-            .limit(limit)
-        )
-    )
-
-
-def priorities(session: Session, build_ids: Collection[str]) -> dict[str, Priority]:
-    found = session.execute(select(Build.id, Build.priority).where(Build.id.in_(build_ids)))
-    return {row.id: Priority(row.priority) for row in found}
 
 
 def ended(session: Session, build_ids: Collection[str]) -> set[str]:
@@ -325,18 +316,9 @@ def ended(session: Session, build_ids: Collection[str]) -> set[str]:
     return set(session.scalars(select(Build.id).where(Build.id.in_(build_ids), Build.state.in_(FINAL))))
 
 
-def announce_staged(session: Session, build_id: str) -> None:
+def announce_staged(session: Session, build: Build) -> None:
     """Tell the scan queue of an image before its time. A lost message costs nothing but the head start."""
-    _enqueue(session, build_id, SCAN.queue)
-
-
-def mark_published(session: Session, row_id: int) -> None:
-    session.execute(update(OutboxRow).where(OutboxRow.id == row_id).values(published_at=time.time()))
-
-
-def forget_published(session: Session, older_than_seconds: float) -> None:
-    """Messages that were sent long ago have done their work or have been sent again."""
-    session.execute(delete(OutboxRow).where(OutboxRow.published_at < time.time() - older_than_seconds))
+    outbox.hint(session, build, SCAN.queue)
 
 
 def others_stage(session: Session, build: Build) -> bool:
@@ -356,14 +338,10 @@ def is_staged(session: Session, repository: str, digest: str, *, but: str | None
     return bool(session.scalar(query.where(Build.id != but) if but is not None else query))
 
 
-def ended_but_staged(session: Session, limit: int = 50) -> list[str]:
-    """Ids of ended builds whose staged image could not be removed when they ended."""
-    query = select(Build.id).where(Build.state.in_(FINAL), Build.staging_repository.is_not(None))
-    return list(session.scalars(query.order_by(Build.updated_at.desc()).limit(limit)))
-
-
-def _enqueue(session: Session, build_id: str, queue: str, delay: float = 0) -> None:
-    session.add(OutboxRow(build_id=build_id, queue=queue, due_at=time.time() + delay))
+def ended_but_staged(session: Session, after: str = "", limit: int = 50) -> list[str]:
+    """Ids, in their order, of ended builds whose staged image could not be removed when they ended."""
+    query = select(Build.id).where(Build.staging_repository.is_not(None), Build.state.in_(FINAL), Build.id > after)
+    return list(session.scalars(query.order_by(Build.id).limit(limit)))
 
 
 def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> None:
@@ -380,8 +358,9 @@ def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> 
         build.finished_at = now
     ready = stage_ready_in(after, Purpose(build.purpose))
     if ready is not None:
-        _enqueue(session, build.id, ready.queue, delay)
+        outbox.enqueue(session, build, ready, delay)
     if after.final:
+        outbox.forget(session, build.id)
         _tell_waiting(session, build)
         webhooks.announce_end(session, build)
 

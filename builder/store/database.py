@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import random
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,29 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from builder.errors import SettingsInvalid, Unavailable
+from builder.locking import LockTimedOut, exclusive
 
 log = logging.getLogger("goldsmith.store")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _PATIENCE_SECONDS = 30
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
+_TURN_SECONDS = 60.0
+_TURN_FILES = 256
+_DISK_FULL = ("disk is full", "No space left on device")
 
 
 class DatabaseUnavailable(Unavailable):
     slug = "database-unavailable"
     title = "The database does not answer"
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """Nothing can be written until an operator has made room."""
+
+    slug = "database-full"
+    title = "The database has no disk space left"
+    status = 507
 
 
 class _Together:
@@ -54,6 +68,7 @@ class Database:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self._sqlite = parsed.get_backend_name() == "sqlite"
+        self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {"timeout": _PATIENCE_SECONDS} if self._sqlite else {"connect_timeout": 10}
@@ -127,6 +142,34 @@ class Database:
         finally:
             self._turn.release()
 
+    @contextmanager
+    def turn(self, subject: str, patience: float = _TURN_SECONDS) -> Iterator[None]:
+        """One at a time, of all processes that share the database, for what is about `subject` and happens outside of
+        it: a look at what is written here, and an act in the registry that follows from it.
+
+        Its holder's death ends it. Raises LockTimedOut after `patience` seconds, and DatabaseUnavailable.
+        """
+        number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big", signed=True)
+        if self._sqlite:
+            file = self._file  # without one, nobody else has this database
+            turns = file.with_name(f"{file.name}.turns") / f"{number % _TURN_FILES:03}" if file else None
+            with exclusive(turns, patience) if turns else nullcontext():
+                yield
+            return
+        with self._engine.connect() as connection:
+            holding = connection.execution_options(isolation_level="AUTOCOMMIT")
+            until = time.monotonic() + patience
+            with _translated():
+                while not holding.scalar(select(func.pg_try_advisory_lock(number))):
+                    if time.monotonic() > until:
+                        raise LockTimedOut(f"it was nobody's turn for {subject} within {patience:g} seconds")
+                    time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
+            try:
+                yield
+            finally:
+                # With the connection goes whatever it holds.
+                connection.invalidate()
+
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""
         config = Config()
@@ -157,6 +200,8 @@ def _translated() -> Iterator[None]:
         yield
     except OperationalError as error:
         log.warning("the database does not answer: %s", error.orig)
+        if any(said in str(error.orig) for said in _DISK_FULL):
+            raise DatabaseFull("the database's disk is full", hint="an operator must free some space") from error
         raise DatabaseUnavailable("the database does not answer", hint="an operator finds why in the log") from error
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Problem
@@ -69,9 +69,18 @@ def newest(session: Session, kind: ErrandKind) -> Errand | None:
 def due(session: Session, limit: int = 100) -> list[Errand]:
     """What is to be handed out: not yet, or so long ago that the message may have been lost."""
     now = time.time()
-    unsent = or_(Errand.published_at.is_(None), Errand.published_at < now - _LOST_MESSAGE_SECONDS)
-    query = select(Errand).where(Errand.done_at.is_(None), Errand.due_at <= now, unsent)
+    unsent = or_(
+        Errand.published_at.is_(None),
+        Errand.published_at < now - _LOST_MESSAGE_SECONDS,
+        Errand.published_at > now + _LOST_MESSAGE_SECONDS,
+    )
+    query = select(Errand).where(Errand.done_at.is_(None), _is_due(now), unsent)
     return list(session.scalars(query.order_by(Errand.due_at).limit(limit)))
+
+
+def _is_due(now: float) -> ColumnElement[bool]:
+    """Nothing is put off for longer: what is due later than that was written before the clock was set back."""
+    return or_(Errand.due_at <= now, Errand.due_at > now + 2 * _LONGEST_DELAY)
 
 
 def mark_published(session: Session, errand_id: int) -> None:
@@ -83,7 +92,7 @@ def take(session: Session, errand_id: int, kind: ErrandKind, lease_seconds: floa
     now = time.time()
     row = session.execute(
         update(Errand)
-        .where(Errand.id == errand_id, Errand.kind == kind, Errand.done_at.is_(None), Errand.due_at <= now)
+        .where(Errand.id == errand_id, Errand.kind == kind, Errand.done_at.is_(None), _is_due(now))
         .values(due_at=now + lease_seconds, published_at=None, tries=Errand.tries + 1)
         .returning(Errand.subject, Errand.body, Errand.tries)
     ).first()

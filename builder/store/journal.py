@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rfc8785
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from builder.store.schema import Build, LogLine, Step
@@ -26,10 +26,9 @@ class Line:
 
 
 def begin_step(session: Session, build_id: str, attempt: int, name: str) -> int:
-    step = Step(build_id=build_id, attempt=attempt, name=name, state="running", started_at=time.time(), summary="")
-    session.add(step)
-    session.flush()
-    return step.id
+    values = {"build_id": build_id, "attempt": attempt, "name": name, "state": "running", "summary": ""}
+    step = insert(Step).values(**values, started_at=time.time()).returning(Step.id)
+    return int(session.execute(step).scalar_one())
 
 
 def finish_step(session: Session, step_id: int, state: str, summary: str) -> None:
@@ -61,9 +60,12 @@ def append_log(session: Session, build_id: str, lines: Sequence[Line], *, token:
     if session.scalar(held) is None:
         return False
     last = session.scalar(select(func.max(LogLine.number)).where(LogLine.build_id == build_id)) or 0
-    session.add_all(
-        LogLine(build_id=build_id, number=last + offset, at=line.at, step=line.step, text=line.text)
-        for offset, line in enumerate(lines, start=1)
+    session.execute(
+        insert(LogLine),
+        [
+            {"build_id": build_id, "number": last + offset, "at": line.at, "step": line.step, "text": line.text}
+            for offset, line in enumerate(lines, start=1)
+        ],
     )
     return True
 

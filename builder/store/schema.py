@@ -28,11 +28,11 @@ class Build(Base):
     """One request and all that came of it.
 
     `purpose` decides the path it takes; `token` grows with every claim and fences off whoever held the build before;
-    `attempt` counts how often the work was begun anew because a worker was lost; `base_digest` is of the recipe whose
-    release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a rebuild or
-    comparison is about; `options` are what else was asked for; `identity` says who the requester is; `retry_of` is
-    the build that this one does again; `trace` is the W3C trace it was asked for in; `image_digest` is of what is in
-    `staging_repository`.
+    `attempt` counts how often the work was begun, `retries` say why each time but the first; `base_digest` is of the
+    recipe whose release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a
+    rebuild or comparison is about; `options` are what else was asked for; `identity` says who the requester is;
+    `retry_of` is the build that this one does again; `trace` is the W3C trace it was asked for in; `image_digest` is
+    of what is in `staging_repository`.
     """
 
     __tablename__ = "builds"
@@ -58,6 +58,7 @@ class Build(Base):
     token: Mapped[int] = mapped_column(Integer, default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[float | None] = mapped_column(Float)
+    lease_seconds: Mapped[float | None] = mapped_column(Float)
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[float] = mapped_column(Float)
     updated_at: Mapped[float] = mapped_column(Float)
@@ -65,6 +66,7 @@ class Build(Base):
     image_digest: Mapped[str | None] = mapped_column(String(71))
     staging_repository: Mapped[str | None] = mapped_column(String(255))
     problem: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    retries: Mapped[list[dict[str, Any]]] = mapped_column(JSON, server_default="[]", default=list)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
     __table_args__ = (
@@ -105,15 +107,21 @@ class LogLine(Base):
 
 
 class OutboxRow(Base):
-    """A message to a queue, written in the transaction that makes it true and published once it is due."""
+    """A message to a queue, written in the transaction that makes it true, sent when it is due, gone once it is taken.
+    `rank` is the build's priority, the first first; `sort` says what may hold it back."""
 
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"))
+    build_id: Mapped[str] = mapped_column(ForeignKey("builds.id"), index=True)
     queue: Mapped[str] = mapped_column(String(16))
     due_at: Mapped[float] = mapped_column(Float)
     published_at: Mapped[float | None] = mapped_column(Float, index=True)
+    sort: Mapped[str] = mapped_column(String(8), server_default="go-on")
+    rank: Mapped[int] = mapped_column(Integer, server_default="1")
+    requester: Mapped[str] = mapped_column(String(100), server_default="")
+
+    __table_args__ = (Index("ix_outbox_next", "queue", "published_at", "rank", "build_id"),)
 
 
 class Blob(Base):

@@ -39,6 +39,9 @@ FINAL = frozenset(
     }
 )  # fmt: skip
 
+# A worker has begun, and the build has not ended.
+BEGUN = frozenset(State) - FINAL - {State.WAITING, State.QUEUED}
+
 _ENDS = frozenset({State.FAILED, State.CANCELLED})
 _ALLOWED: dict[State, frozenset[State]] = {
     State.WAITING: _ENDS | {State.QUEUED},

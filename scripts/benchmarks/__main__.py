@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import api, build, canonical, compare, flat, ledger, pipeline, scan, search
+from scripts.benchmarks import api, build, canonical, compare, flat, ledger, load, pipeline, scan, search
 
 _BENCHMARKS = {
     "api": api,
@@ -13,6 +13,7 @@ _BENCHMARKS = {
     "compare": compare,
     "flat": flat,
     "ledger": ledger,
+    "load": load,
     "pipeline": pipeline,
     "scan": scan,
     "search": search,

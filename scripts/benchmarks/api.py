@@ -27,7 +27,7 @@ from builder.store.callers import AuditEntry
 from builder.store.database import Database
 from builder.store.schema import Build
 from builder.store.states import BUILD, State
-from scripts.benchmarks.load import Followers, at_a_rate, flood
+from scripts.benchmarks.requests import Followers, at_a_rate, flood
 from scripts.benchmarks.serving import Served, served
 from tests.unit.cli_server import IMAGE, Worker
 from tests.unit.databases import running_postgresql

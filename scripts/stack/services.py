@@ -38,14 +38,14 @@ class Stack:
     """All services below one state directory. Ports are chosen once, free ones, and kept in `stack.json`.
 
     `overrides` are settings (without GOLDSMITH_) for whatever is started from now on, `applications` the modules that
-    workers are started from, by queue.
+    workers, by queue, API and dispatcher are started from.
     """
 
     def __init__(self, state: Path, *, any_ports: bool = False) -> None:
         self.state = state.absolute()
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.overrides: dict[str, str] = {}
-        self.applications = {queue: f"workers.{queue}" for queue in WORKERS}
+        self.applications = {name: f"workers.{name}" for name in (*WORKERS, "dispatcher")} | {"api": "builder.api.app"}
         self.ports = self._choose_ports(any_ports)
 
     # Where things are
@@ -234,8 +234,8 @@ class Stack:
     def _api(self, say: Callable[[str], None]) -> None:
         port = self.ports["api"]
         argv = [
-            sys.executable, "-m", "uvicorn", "--factory", "builder.api.app:create_app", "--host", "127.0.0.1",
-            "--port", str(port), "--timeout-graceful-shutdown", "5",
+            sys.executable, "-m", "uvicorn", "--factory", f"{self.applications['api']}:create_app", "--host",
+            "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "5",
         ]  # fmt: skip
         self._start("api", argv, self.environment("api"), lambda: _answers(port, "/readyz"), say)
 
@@ -258,7 +258,7 @@ class Stack:
         self._start(name, argv, self.environment(queue), ready, say)
 
     def _dispatcher(self, say: Callable[[str], None]) -> None:
-        argv = [sys.executable, "-m", "workers.dispatcher"]
+        argv = [sys.executable, "-m", self.applications["dispatcher"]]
         process = self.process("dispatcher")
         self._start("dispatcher", argv, self.environment("dispatcher"), process.alive, say)
 

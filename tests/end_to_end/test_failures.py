@@ -32,6 +32,13 @@ def without(goldsmith: Goldsmith, service: str) -> Iterator[None]:
         goldsmith.stack.start(service)
 
 
+@contextmanager
+def one_attempt(goldsmith: Goldsmith, queue: str) -> Iterator[None]:
+    """A worker that does not try again what may pass."""
+    with goldsmith.worker(queue, MAXIMUM_ATTEMPTS="1"):
+        yield
+
+
 def test_a_typo_is_refused_before_anything_is_begun(goldsmith: Goldsmith) -> None:
     recipe = goldsmith.recipe("typo", pakages=["nginx"])
     answer = goldsmith.api.post("/v1/builds", json={"recipe": recipe})
@@ -113,7 +120,7 @@ def test_a_severity_above_the_gate_says_exactly_what_to_change(goldsmith: Goldsm
 
 
 def test_a_dead_registry(goldsmith: Goldsmith) -> None:
-    with without(goldsmith, "registry"):
+    with one_attempt(goldsmith, "build"), without(goldsmith, "registry"):
         problem = goldsmith.fail(goldsmith.recipe("dead-registry"))
     assert problem["retryable"] is True
     assert goldsmith.stack.registry in problem["detail"]
@@ -122,12 +129,25 @@ def test_a_dead_registry(goldsmith: Goldsmith) -> None:
 
 def test_a_registry_that_dies_before_the_image_is_staged(goldsmith: Goldsmith) -> None:
     run = [{"shell": "sleep 4"}]
-    build_id = goldsmith.submit(goldsmith.recipe("dying-registry", run=run))
-    goldsmith.until(build_id, lambda build: any(step["name"] == "run" for step in build["steps"]))
-    with without(goldsmith, "registry"):
-        problem = goldsmith.finished(build_id)["problem"]
+    with one_attempt(goldsmith, "build"):
+        build_id = goldsmith.submit(goldsmith.recipe("dying-registry", run=run))
+        goldsmith.until(build_id, lambda build: any(step["name"] == "run" for step in build["steps"]))
+        with without(goldsmith, "registry"):
+            problem = goldsmith.finished(build_id)["problem"]
     assert problem["type"] == "/problems/registry-unavailable"
     assert nothing_published(goldsmith, "dying-registry")
+
+
+def test_a_registry_that_is_away_for_a_while_costs_an_attempt_and_says_so(goldsmith: Goldsmith) -> None:
+    build_id = goldsmith.submit(goldsmith.recipe("registry-returns", run=[{"shell": "sleep 3"}]))
+    goldsmith.until(build_id, lambda build: any(step["name"] == "run" for step in build["steps"]))
+    with without(goldsmith, "registry"):
+        goldsmith.until(build_id, lambda build: build["retries"])
+    build = goldsmith.finished(build_id)
+    assert (build["state"], build["attempt"]) == ("released", 2)
+    (why,) = build["retries"]
+    assert (why["attempt"], why["state"], why["type"]) == (1, "building", "/problems/registry-unavailable")
+    assert "attempt 1 ended while building" in goldsmith.run("show", build_id).stdout
 
 
 def test_a_dead_scanner(goldsmith: Goldsmith) -> None:
@@ -151,13 +171,13 @@ def test_no_vulnerability_database_fails_closed(goldsmith: Goldsmith, tmp_path: 
     stack.process("worker-scan").stop()
     cache = stack.state / "state/trivy"
     cache.rename(tmp_path / "trivy")
-    stack.overrides["TRIVY_DATABASE"] = f"{stack.registry}/goldsmith/no-such-database:2"
+    stack.overrides |= {"TRIVY_DATABASE": f"{stack.registry}/goldsmith/no-such-database:2", "MAXIMUM_ATTEMPTS": "1"}
     stack.start("worker-scan")
     try:
         problem = goldsmith.fail(goldsmith.recipe("no-database"))
     finally:
         stack.process("worker-scan").stop()
-        del stack.overrides["TRIVY_DATABASE"]
+        del stack.overrides["TRIVY_DATABASE"], stack.overrides["MAXIMUM_ATTEMPTS"]
         stack.start("worker-scan")
     assert problem["type"] == "/problems/database-missing"
     assert "GOLDSMITH_TRIVY_DATABASE" in problem["hint"]
@@ -165,7 +185,7 @@ def test_no_vulnerability_database_fails_closed(goldsmith: Goldsmith, tmp_path: 
 
 
 def test_a_dead_signer(goldsmith: Goldsmith) -> None:
-    with without(goldsmith, "sigstore"):
+    with one_attempt(goldsmith, "release"), without(goldsmith, "sigstore"):
         problem = goldsmith.fail(goldsmith.recipe("dead-signer"))
     assert problem["retryable"] is True
     assert problem["type"] in {"/problems/signer-unavailable", "/problems/identity-unavailable"}
@@ -174,7 +194,7 @@ def test_a_dead_signer(goldsmith: Goldsmith) -> None:
 
 def test_after_a_failure_the_same_recipe_goes_through(goldsmith: Goldsmith) -> None:
     recipe = goldsmith.recipe("second-try")
-    with without(goldsmith, "sigstore"):
+    with one_attempt(goldsmith, "release"), without(goldsmith, "sigstore"):
         goldsmith.fail(recipe)
     assert goldsmith.release(recipe).build["state"] == "released"
 

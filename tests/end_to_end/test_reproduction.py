@@ -265,6 +265,13 @@ def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_regis
     build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", offline=True)
     stage = RebuildStage(services)
     state = run_stage(
-        services.database, REBUILD, build.id, stage.work, stage.clean_up, lease_seconds=60, log_limit=10**7
+        services.database,
+        REBUILD,
+        build.id,
+        stage.work,
+        stage.clean_up,
+        lease_seconds=60,
+        log_limit=10**7,
+        maximum_attempts=1,
     )
     assert state == "reproduced"

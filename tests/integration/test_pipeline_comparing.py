@@ -34,6 +34,7 @@ from tests.integration.published import RECIPE, Golden, Publisher, archive, publ
 from tests.integration.registry_server import running_registry
 from tests.integration.sandbox_server import Sandbox
 from tests.unit.hostile_archives import END, file, header
+from tests.unit.stored import PROBLEM
 from workers.dispatcher import sweep
 
 INVENTORY = "application/vnd.goldsmith.inventory.v1"
@@ -83,7 +84,14 @@ class World:
     def work(self, build_id: str) -> dict[str, Any]:
         stage = CompareStage(self.services)
         run_stage(
-            self.services.database, COMPARE, build_id, stage.work, stage.clean_up, lease_seconds=30, log_limit=100_000
+            self.services.database,
+            COMPARE,
+            build_id,
+            stage.work,
+            stage.clean_up,
+            lease_seconds=30,
+            log_limit=100_000,
+            maximum_attempts=1,
         )
         view: dict[str, Any] = self.client.get(f"/v1/comparisons/{build_id}").raise_for_status().json()
         return view
@@ -216,10 +224,19 @@ class TestOutcome:
         def lost(task: Any) -> dict[str, Any]:
             stage.work(task)
             with world.services.database.write() as session:
-                builds.retry(session, builds.get(session, build_id))
+                builds.retry(session, builds.get(session, build_id), PROBLEM)
             return {}
 
-        run_stage(world.services.database, COMPARE, build_id, lost, stage.clean_up, lease_seconds=30, log_limit=100_000)
+        run_stage(
+            world.services.database,
+            COMPARE,
+            build_id,
+            lost,
+            stage.clean_up,
+            lease_seconds=30,
+            log_limit=100_000,
+            maximum_attempts=1,
+        )
         assert world.client.get(f"/v1/comparisons/{build_id}").json()["state"] == "queued"
         assert world.client.post(f"/v1/builds/{build_id}/cancel").status_code == 409
         assert world.work(build_id)["state"] == "compared"

@@ -27,6 +27,7 @@ from builder.store.builds import LeaseLost, Submission
 from builder.store.states import REBUILD, Purpose
 from tests.integration.registry_server import running_registry
 from tests.unit.locks import lock, on_image
+from tests.unit.stored import PROBLEM
 
 IMAGE = "golden/web"
 
@@ -141,7 +142,7 @@ def test_a_worker_that_lost_the_build_takes_nothing_from_the_one_that_has_it(
     where = services.released(IMAGE)
     (tmp_path / "second").mkdir()
     with services.database.write() as session:
-        builds.retry(session, builds.get(session, task.build.id))
+        builds.retry(session, builds.get(session, task.build.id), PROBLEM)
         claim = builds.claim(session, task.build.id, REBUILD, "second", 60)
         assert claim
     second = Task(task.build, task.recipe, None, claim, task.journal, task.watch)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from builder.errors import Cancelled
 from builder.image.digests import digest_of
-from builder.image.documents import CONFIG, Descriptor, ImageConfig, Manifest, RootFS
+from builder.image.documents import CONFIG, EMPTY, Descriptor, ImageConfig, Manifest, RootFS
 from builder.pipeline.services import Services
-from builder.pipeline.staging import spool_of, take_back
+from builder.pipeline.staging import spool_of, staging_of, take_back
+from builder.registry.artifact import BUNDLE, bundle_manifest
 from builder.registry.errors import RegistryUnavailable
 from builder.settings import Settings
-from builder.store import builds
+from builder.store import attachments, builds
+from builder.store.attachments import Kind
 from builder.store.builds import Submission
 from builder.store.schema import Release
 from builder.store.states import State
@@ -147,6 +151,51 @@ def test_what_somebody_released_stays(services: Services) -> None:
     take_back(services, first)
     assert published(services, "five", digest)
     assert not staged(services, "five", digest)
+
+
+def attested(services: Services, build_id: str, digest: str, name: str, *, kind: Kind, said: bytes) -> str:
+    """Attach something signed to a published image, as a release does, which notes it first."""
+    registry, target = services.registry, services.released(name)
+    image = registry.manifests.get(target.at(digest)).descriptor()
+    registry.blobs.push_bytes(target, b"{}", EMPTY)
+    blob = registry.blobs.push_bytes(target, said, BUNDLE)
+    manifest = bundle_manifest(image, blob, predicate_type="https://example.org/x", created="2026-01-01T00:00:00Z")
+    with services.database.write() as session:
+        attachments.attach(session, build_id, kind, BUNDLE, said)
+        attachments.set_referrers(session, build_id, {kind: manifest.descriptor().digest})
+    return registry.referrers.attach(target, manifest).digest
+
+
+def test_of_a_failed_build_no_attestation_stays_on_an_image_that_another_released(services: Services) -> None:
+    good, failed = build(services), build(services)
+    digest = stage(services, good, "six")
+    stage(services, failed, "six")
+    publish(services, digest, "six")
+    theirs = attested(services, good, digest, "six", kind=Kind.PROVENANCE, said=b"of the good one")
+    shared = attested(services, good, digest, "six", kind=Kind.SCAN, said=b"of both")
+    own = attested(services, failed, digest, "six", kind=Kind.PROVENANCE, said=b"of the failed one")
+    assert attested(services, failed, digest, "six", kind=Kind.SCAN, said=b"of both") == shared
+    release(services, good, digest, "six")
+    fail(services, failed)
+    take_back(services, failed)
+    target = services.released("six")
+    assert {one.digest for one in services.registry.referrers.of(target, digest)} == {theirs, shared}
+    assert services.registry.manifests.find(target.at(own)) is None
+    assert published(services, "six", digest)
+
+
+def test_whoever_removes_an_image_and_whoever_begins_to_need_it_take_turns(services: Services) -> None:
+    ended, new = build(services), build(services)
+    digest = stage(services, ended, "seven")
+    fail(services, ended)
+    with ThreadPoolExecutor(1) as pool:
+        with staging_of(services, "seven", digest):
+            removing = pool.submit(take_back, services, ended)
+            time.sleep(0.3)
+            assert staged(services, "seven", digest), "nobody removes it while somebody begins to need it"
+            stage(services, new, "seven")
+        removing.result(20)
+    assert staged(services, "seven", digest)
 
 
 class TestSpool:

@@ -32,6 +32,28 @@ class Cluster:
 
     socket: Path
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """For a while there is no server: it ends without a word to anybody, as one that is killed."""
+        self._control("stop", "--mode", "immediate")
+        try:
+            yield
+        finally:
+            options = f"-k {self.socket} -c listen_addresses= -c max_connections=200"
+            self._control("start", "--log", str(self.socket / "later.log"), "--options", options)
+
+    def end(self) -> None:
+        """End the server, whoever started it last."""
+        self._control("stop", "--mode", "fast", check=False)
+
+    def _control(self, *arguments: str, check: bool = True) -> None:
+        user = "postgres" if os.getuid() == 0 else None
+        subprocess.run(
+            [_programs() / "pg_ctl", *arguments, "--pgdata", self.socket / "data", "--wait", "--silent"],
+            user=user, group=user, extra_groups=[] if user else None, cwd=self.socket, check=check,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
     def create(self, name: str, template: str = "template0") -> str:
         """A new database's URL."""
         with psycopg.connect(host=str(self.socket), user="goldsmith", dbname="postgres", autocommit=True) as connection:
@@ -43,22 +65,21 @@ class Cluster:
 def running_postgresql(*, durable: bool = False) -> Iterator[Cluster]:
     """PostgreSQL refuses to run as root: there it runs as the user that its package made. Only a durable one waits for
     the disk."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    assert programs, "PostgreSQL is not installed: the Debian package is `postgresql`"
+    programs = _programs()
     directory = Path(tempfile.mkdtemp(prefix="goldsmith-pg-", dir="/tmp"))
     user = None
     if os.getuid() == 0:
         user = "postgres"
         os.chown(directory, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
     data = directory / "data"
-    initdb = [programs[-1] / "initdb", "-D", data, "-U", "goldsmith", "--auth=trust", "--no-sync", "--encoding=UTF8"]
+    initdb = [programs / "initdb", "-D", data, "-U", "goldsmith", "--auth=trust", "--no-sync", "--encoding=UTF8"]
     subprocess.run(
         [*initdb, "--locale=C"], user=user, group=user, extra_groups=[] if user else None, cwd=directory, check=True,
         capture_output=True,
     )  # fmt: skip
     server = subprocess.Popen(
         [
-            programs[-1] / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=",
+            programs / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=",
             "-c", f"fsync={'on' if durable else 'off'}", "-c", "max_connections=200",
         ],
         user=user, group=user, extra_groups=[] if user else None, cwd=directory, stdin=subprocess.DEVNULL,
@@ -74,7 +95,14 @@ def running_postgresql(*, durable: bool = False) -> Iterator[Cluster]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait(5)
+        Cluster(directory).end()  # a test may have started another
         shutil.rmtree(directory)
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    assert found, "PostgreSQL is not installed: the Debian package is `postgresql`"
+    return found[-1]
 
 
 def _wait(server: subprocess.Popen[bytes], directory: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from builder.errors import Cancelled
-from builder.store import builds
+from builder.store import builds, outbox
 from builder.store.builds import Claim, Submission
 from builder.store.database import Database
+from builder.store.leases import Silence
+from builder.store.schema import Build
 from builder.store.states import BUILD, RELEASE, SCAN, Stage
 
 PROBLEM = Cancelled("x").problem()
@@ -44,4 +48,13 @@ def state(database: Database, build_id: str) -> str:
 
 def messages(database: Database) -> list[tuple[str, str]]:
     with database.write() as session:
-        return [(row.build_id, row.queue) for row in builds.unpublished(session)]
+        return [(one.build_id, one.queue) for one in outbox.due(session)]
+
+
+def silent(session: Session, *, after: float) -> list[Build]:
+    """The builds whose worker has not been heard of, for who looks now and once more after so many seconds."""
+    now = [0.0]
+    silence = Silence(lambda: now[0])
+    assert silence.look(session) == []
+    now[0] = after
+    return silence.look(session)

@@ -18,6 +18,7 @@ from builder.store import journal as rows
 from builder.store.builds import Claim, LeaseLost, Submission
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.states import BUILD
+from tests.unit.stored import PROBLEM
 
 pytest_plugins = ["tests.unit.databases"]
 SUBMISSION = Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")
@@ -131,7 +132,7 @@ class TestStep:
 
     def test_is_not_begun_by_who_has_lost_the_build(self, database: Database, claim: Claim) -> None:
         with database.write() as session:
-            builds.retry(session, builds.get(session, claim.build_id))
+            builds.retry(session, builds.get(session, claim.build_id), PROBLEM)
         with pytest.raises(LeaseLost), Journal(database, claim, 1000).step("run"):
             pytest.fail("a stale worker must not work")
         assert steps(database, claim) == []
@@ -141,7 +142,7 @@ class TestStep:
             with Journal(database, claim, 1000).step("run") as step:
                 with database.write() as session:
                     rows.abandon_steps(session, claim.build_id)
-                    builds.retry(session, builds.get(session, claim.build_id))
+                    builds.retry(session, builds.get(session, claim.build_id), PROBLEM)
                 step.log("still here")
                 raise LeaseLost("gone")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from builder.errors import Broken, Rejected, Unavailable
+from builder.errors import Broken, ProgramTimedOut, Rejected, Unavailable
 from builder.pipeline.journal import Journal
 from builder.pipeline.stage import Task, run_stage
 from builder.pipeline.watch import Watch
@@ -20,9 +21,10 @@ from builder.recipes.reading import canonical_json, read_recipe, recipe_digest
 from builder.store import builds
 from builder.store import journal as rows
 from builder.store.builds import AlreadyFinal, Claim, LeaseLost, Submission
-from builder.store.database import Database
+from builder.store.database import Database, DatabaseUnavailable
 from builder.store.schema import Build, OutboxRow
 from builder.store.states import BUILD, RELEASE, SCAN, Stage, State
+from tests.unit.stored import PROBLEM, silent
 
 pytest_plugins = ["tests.unit.databases"]
 RECIPE = read_recipe(
@@ -69,8 +71,18 @@ def run(
     clean_up: Callable[[str], None],
     stage: Stage = BUILD,
     lease_seconds: float = 60,
+    maximum_attempts: int = 1,
 ) -> State | None:
-    return run_stage(database, stage, build_id, work, clean_up, lease_seconds=lease_seconds, log_limit=10_000)
+    return run_stage(
+        database,
+        stage,
+        build_id,
+        work,
+        clean_up,
+        lease_seconds=lease_seconds,
+        log_limit=10_000,
+        maximum_attempts=maximum_attempts,
+    )
 
 
 def look(database: Database, build_id: str) -> Build:
@@ -88,7 +100,7 @@ def log(database: Database, build_id: str) -> list[str]:
 def take_over(database: Database, build_id: str) -> Claim:
     """What the reaper and another worker do with a build whose worker is silent."""
     with database.write() as session:
-        builds.retry(session, builds.get(session, build_id))
+        builds.retry(session, builds.get(session, build_id), PROBLEM)
     with database.write() as session:
         claim = builds.claim(session, build_id, BUILD, "another", 60)
     assert claim is not None
@@ -197,6 +209,65 @@ class TestStage:
             builds.request_cancel(session, build_id)
 
 
+class TestRetry:
+    @pytest.mark.parametrize("error", [Unavailable("the registry is away"), OSError(errno.ENOSPC, "full")])
+    def test_of_what_may_pass_comes_later_and_says_why(
+        self, database: Database, build_id: str, cleaned: Cleaned, error: Exception
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            raise error
+
+        assert run(database, build_id, work, cleaned, maximum_attempts=2) is State.QUEUED
+        build = look(database, build_id)
+        (why,) = build.retries
+        kind = "unavailable" if isinstance(error, Unavailable) else "storage-full"
+        assert (build.attempt, why["attempt"], why["state"]) == (2, 1, "building")
+        assert why["type"] == f"/problems/{kind}"
+        with database.read() as session:
+            assert session.scalars(select(OutboxRow.due_at)).one() > time.time() + 4
+        assert cleaned.states == []
+        assert run(database, build_id, work, cleaned, maximum_attempts=2) is State.FAILED
+        assert look(database, build_id).problem is not None
+        assert cleaned.states == ["failed"]
+
+    @pytest.mark.parametrize("error", [Rejected("no"), Broken("we are"), ProgramTimedOut("it took 1800 s"), KeyError()])
+    def test_of_what_will_not_pass_there_is_none(
+        self, database: Database, build_id: str, cleaned: Cleaned, error: Exception
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            raise error
+
+        assert run(database, build_id, work, cleaned, maximum_attempts=5) is State.FAILED
+        assert look(database, build_id).retries == []
+
+    def test_of_what_was_cancelled_meanwhile_there_is_none(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            with database.write() as session:
+                builds.request_cancel(session, build_id)
+            until(task.watch.should_stop)
+            raise Unavailable("the registry is away")
+
+        assert run(database, build_id, work, cleaned, maximum_attempts=5) is State.CANCELLED
+
+    def test_rides_out_a_database_that_is_away_for_a_moment(
+        self, database: Database, build_id: str, cleaned: Cleaned, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        away = [3]
+        completed = builds.complete
+
+        def complete(*args: Any, **evidence: Any) -> Build:
+            away[0] -= 1
+            if away[0] >= 0:
+                raise DatabaseUnavailable("the database does not answer")
+            return completed(*args, **evidence)
+
+        monkeypatch.setattr(builds, "complete", complete)
+        assert run(database, build_id, lambda _: {}, cleaned) is State.BUILT
+        assert look(database, build_id).attempt == 1
+
+
 class TestCancel:
     def test_before_the_stage_begins_ends_it_without_work(
         self, database: Database, build_id: str, cleaned: Cleaned
@@ -260,6 +331,21 @@ class TestLostLease:
         assert look(database, build_id).evidence == {}
         assert cleaned.states == []
 
+    def test_after_which_the_build_ended_has_staging_looked_through_once_more(
+        self, database: Database, build_id: str, cleaned: Cleaned
+    ) -> None:
+        def work(task: Task) -> dict[str, Any]:
+            with database.write() as session:
+                build = builds.get(session, build_id)
+                build.image_digest = "sha256:" + "a" * 64
+                builds.end(session, build, State.FAILED, PROBLEM)
+            return {"build": {}}  # it has sent something, and knows of nothing
+
+        assert run(database, build_id, work, cleaned) is None
+        with database.read() as session:
+            assert builds.ended_but_staged(session) == [build_id]
+        assert look(database, build_id).staging_repository == "golden/web"
+
 
 class TestWatch:
     @pytest.fixture
@@ -274,7 +360,7 @@ class TestWatch:
             time.sleep(1.5)
             assert (look(database, build_id).lease_until or 0) > time.time()
             with database.write() as session:
-                assert builds.expired(session) == []
+                assert silent(session, after=0.9) == []
         assert not [thread for thread in threading.enumerate() if thread.name == f"watch-{build_id}"]
 
     def test_writes_the_log_as_it_comes(self, database: Database, build_id: str, claim: Claim) -> None:

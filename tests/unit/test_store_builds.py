@@ -14,8 +14,9 @@ from builder.errors import Cancelled
 from builder.store import builds, journal
 from builder.store.builds import AlreadyFinal, BuildUnknown, Claim, LeaseLost
 from builder.store.database import Database
+from builder.store.leases import Silence
 from builder.store.states import BUILD, RELEASE, SCAN, State
-from tests.unit.stored import PROBLEM, claim, complete, messages, state, submission, submit
+from tests.unit.stored import PROBLEM, claim, complete, messages, silent, state, submission, submit
 
 pytest_plugins = ["tests.unit.databases"]
 
@@ -99,11 +100,12 @@ class TestClaim:
     def test_of_the_next_stage_follows_its_completion(self, database: Database) -> None:
         build_id = submit(database)
         complete(database, claim(database, build_id), build={"a": 1})
-        assert messages(database) == [(build_id, "build"), (build_id, "scan")]
+        assert messages(database) == [(build_id, "scan")]
         complete(database, claim(database, build_id, SCAN), scan={"b": 2})
+        assert messages(database) == [(build_id, "release")]
         complete(database, claim(database, build_id, RELEASE))
         assert state(database, build_id) == "released"
-        assert [queue for _, queue in messages(database)] == ["build", "scan", "release"]
+        assert messages(database) == []
         with database.read() as session:
             build = builds.get(session, build_id)
             assert build.evidence == {"build": {"a": 1}, "scan": {"b": 2}}
@@ -124,21 +126,36 @@ def _claim_all(url: str, ids: list[str], start: object, answers: multiprocessing
 
 class TestLease:
     def test_that_is_renewed_does_not_expire(self, database: Database) -> None:
-        held = claim(database, submit(database), lease=0.2)
+        held = claim(database, submit(database), lease=60)
+        now = [0.0]
+        silence = Silence(lambda: now[0])
         for _ in range(3):
-            time.sleep(0.1)
+            now[0] += 50
             with database.write() as session:
-                builds.renew(session, held, 0.3)
+                assert silence.look(session) == []
+                builds.renew(session, held, 60)
+
+    @pytest.mark.parametrize("jump", [3600, -3600])
+    def test_neither_ends_nor_lasts_because_a_clock_is_set(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, jump: float
+    ) -> None:
+        claim(database, submit(database), lease=60)
+        real, now = time.time, [0.0]
+        silence = Silence(lambda: now[0])
         with database.write() as session:
-            assert builds.expired(session) == []
+            assert silence.look(session) == []
+            monkeypatch.setattr(time, "time", lambda: real() + jump)
+            now[0] = 59
+            assert silence.look(session) == []
+            now[0] = 61
+            assert len(silence.look(session)) == 1
 
     def test_that_expires_is_found_and_its_holder_is_fenced_off(self, database: Database) -> None:
         build_id = submit(database)
-        old = claim(database, build_id, lease=0.01)
-        time.sleep(0.02)
+        old = claim(database, build_id, lease=60)
         with database.write() as session:
-            (found,) = builds.expired(session)
-            builds.retry(session, found)
+            (found,) = silent(session, after=61)
+            builds.retry(session, found, PROBLEM)
         self._fenced(database, old)
         new = claim(database, build_id)
         assert (new.attempt, old.attempt) == (2, 1)
@@ -164,19 +181,18 @@ class TestLease:
         claim(database, submit(database))
         submit(database)
         with database.write() as session:
-            assert builds.expired(session) == []
+            assert silent(session, after=59) == []
 
     def test_is_looked_after_by_one_dispatcher_at_a_time(self, database: Database) -> None:
         build_id = submit(database)
-        claim(database, build_id, lease=0.01)
-        time.sleep(0.02)
+        claim(database, build_id, lease=60)
         with ThreadPoolExecutor(6) as pool:
 
             def reap(_: int) -> int:
                 with database.write() as session:
-                    found = builds.expired(session)
+                    found = silent(session, after=61)
                     for build in found:
-                        builds.retry(session, build)
+                        builds.retry(session, build, PROBLEM)
                     return len(found)
 
             assert sum(pool.map(reap, range(6))) == 1

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from builder.store import builds
+from builder.store import builds, outbox
 from builder.store.database import Database
-from builder.store.schema import Build, OutboxRow, Release
+from builder.store.outbox import QueueFull
+from builder.store.schema import OutboxRow, Release
 from builder.store.states import BUILD, RELEASE, SCAN, State
 from tests.unit.stored import PROBLEM, claim, complete, messages, release, state, submission, submit
 
@@ -140,74 +141,156 @@ class TestOutbox:
         ids = [submit(database) for _ in range(5)]
         assert [build_id for build_id, _ in messages(database)] == ids
 
-    def test_a_published_message_is_not_read_again(self, database: Database) -> None:
+    def test_a_message_that_was_sent_is_not_sent_again(self, database: Database) -> None:
         submit(database)
-        with database.write() as session:
-            (row,) = builds.unpublished(session)
-            row.published_at = time.time()
+        sent(database)
         assert messages(database) == []
 
-    def test_is_published_whole_by_many_dispatchers(self, database: Database) -> None:
+    def test_goes_when_it_is_taken(self, database: Database) -> None:
+        build_id = submit(database)
+        sent(database)
+        claim(database, build_id)
+        with database.read() as session:
+            assert session.scalars(select(OutboxRow)).all() == []
+
+    def test_goes_when_nobody_needs_it_any_more(self, database: Database) -> None:
+        build_id = submit(database)
+        with database.write() as session:
+            builds.request_cancel(session, build_id)
+        assert messages(database) == []
+
+    def test_is_sent_whole_by_many_dispatchers(self, database: Database) -> None:
         expected = {submit(database) for _ in range(30)}
-        sent: set[str] = set()
+        seen: set[str] = set()
 
         def publish(_: int) -> None:
             for _ in range(20):
                 with database.read() as session:
-                    rows = [(row.id, row.build_id) for row in builds.unpublished(session, limit=4)]
-                for row_id, build_id in rows:
-                    sent.add(build_id)
+                    found = outbox.due(session, window=4)
+                seen.update(one.build_id for one in found)
+                for one in found:
                     with database.write() as session:
-                        builds.mark_published(session, row_id)
+                        outbox.mark_sent(session, [one])
+                        builds.claim(session, one.build_id, BUILD, "w", 60)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(publish, range(4)))
-        assert sent == expected
+        assert seen == expected
         assert messages(database) == []
 
     def test_holds_a_message_back_until_it_is_due(self, database: Database) -> None:
         build_id = submit(database)
         held = claim(database, build_id)
         with database.write() as session:
-            session.execute(update(OutboxRow).values(published_at=time.time()))
-            builds.retry(session, builds.held_build(session, held), delay=30)
+            builds.retry(session, builds.held_build(session, held), PROBLEM, delay=30)
         assert messages(database) == []
         with database.write() as session:
             session.execute(update(OutboxRow).values(due_at=time.time() - 1))
         assert messages(database) == [(build_id, "build")]
 
-    def test_forgets_what_was_sent_long_ago(self, database: Database) -> None:
-        submit(database)
+    def test_a_delay_ends_although_the_clock_is_set_back(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build_id, real = submit(database), time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 3600)
+        assert messages(database) == [(build_id, "build")]
+        sent(database)
+        monkeypatch.setattr(time, "time", lambda: real() - 7200)
         with database.write() as session:
-            session.execute(update(OutboxRow).values(published_at=time.time() - 100))
-            builds.forget_published(session, 60)
-            assert session.scalars(select(OutboxRow)).all() == []
+            assert outbox.send_again(session, 60) == 1
 
-    def test_a_build_whose_message_was_lost_is_reminded_of(self, database: Database) -> None:
-        ready, running, fresh = submit(database), submit(database), submit(database)
+    def test_a_broker_has_few_messages_of_each_queue_at_a_time(self, database: Database) -> None:
+        ids = [submit(database) for _ in range(outbox.WINDOW + 3)]
+        assert [build_id for build_id, _ in sent(database)] == ids[: outbox.WINDOW]
+        assert sent(database) == []
+        held = claim(database, ids[0])
+        assert sent(database) == [(ids[outbox.WINDOW], "build")]
+        complete(database, held)
+        assert sent(database) == [(ids[0], "scan")]
+
+    def test_a_message_that_nobody_took_is_sent_again_in_its_turn(self, database: Database) -> None:
+        ready, running = submit(database), submit(database)
+        sent(database)
         claim(database, running)
         with database.write() as session:
-            session.execute(update(OutboxRow).values(published_at=1.0))
-            session.execute(update(Build).where(Build.id != fresh).values(updated_at=time.time() - 100))
-            stalled = builds.stalled(session, 60)
-            assert [build.id for build in stalled] == [ready]
-            builds.remind(session, stalled[0])
+            assert outbox.send_again(session, 60) == 0
+            session.execute(update(OutboxRow).values(published_at=time.time() - 61))
+            assert outbox.send_again(session, 60) == 1
         assert messages(database) == [(ready, "build")]
-        with database.write() as session:
-            assert builds.stalled(session, 60) == []
 
-    def test_a_build_whose_message_waits_for_the_broker_is_not_reminded_of(self, database: Database) -> None:
-        submit(database)
+    def test_a_ready_build_without_a_message_gets_one(self, database: Database) -> None:
+        ready, running, ended = submit(database), submit(database), submit(database)
+        claim(database, running)
         with database.write() as session:
-            session.execute(update(Build).values(updated_at=time.time() - 100))
-            assert builds.stalled(session, 60) == []
+            builds.end(session, builds.get(session, ended), State.FAILED, PROBLEM)
+            session.execute(delete(OutboxRow))
+            assert outbox.restore(session) == 1
+            session.flush()
+            assert outbox.restore(session) == 0
+        assert messages(database) == [(ready, "build")]
 
-    def test_a_build_that_runs_needs_no_reminder(self, database: Database) -> None:
+    def test_a_hint_is_sent_once(self, database: Database) -> None:
         build_id = submit(database)
-        claim(database, build_id)
+        held = claim(database, build_id)
         with database.write() as session:
-            builds.remind(session, builds.get(session, build_id))
-        assert messages(database) == [(build_id, "build")]
+            builds.announce_staged(session, builds.held_build(session, held))
+        assert sent(database) == [(build_id, "scan")]
+        with database.read() as session:
+            assert session.scalars(select(OutboxRow)).all() == []
+
+    def test_an_older_build_goes_first_at_a_later_stage_too(self, database: Database) -> None:
+        older, newer = submit(database), submit(database)
+        complete(database, claim(database, newer))
+        complete(database, claim(database, older))
+        assert messages(database) == [(older, "scan"), (newer, "scan")]
+
+
+class TestCallers:
+    def submit(self, database: Database, requester: str) -> str:
+        with database.write() as session:
+            return builds.submit(session, replace(submission(), requester=requester)).id
+
+    def sent(self, database: Database, per_caller: int) -> list[tuple[str, str]]:
+        with database.write() as session:
+            found = outbox.due(session, per_caller=per_caller)
+            outbox.mark_sent(session, found)
+            return [(one.build_id, one.queue) for one in found]
+
+    def test_of_which_one_is_busy_do_not_keep_others_waiting(self, database: Database) -> None:
+        many = [self.submit(database, "busy") for _ in range(50)]
+        one = self.submit(database, "other")
+        assert self.sent(database, 2) == [(many[0], "build"), (many[1], "build"), (one, "build")]
+        assert self.sent(database, 2) == []
+
+    def test_have_no_more_builds_at_work_than_they_may(self, database: Database) -> None:
+        first, second, third = (self.submit(database, "busy") for _ in range(3))
+        assert self.sent(database, 2) == [(first, "build"), (second, "build")]
+        held = claim(database, first)
+        assert self.sent(database, 2) == []
+        complete(database, held)
+        # What is begun goes on, and still counts.
+        assert self.sent(database, 2) == [(first, "scan")]
+        complete(database, claim(database, first, SCAN))
+        complete(database, claim(database, first, RELEASE))
+        assert self.sent(database, 2) == [(third, "build")]
+
+    def test_are_refused_when_as_many_builds_wait_as_may(self, database: Database) -> None:
+        submit(database)
+        running = submit(database)
+        claim(database, running)
+        with database.read() as session:
+            outbox.refuse_full(session, 2)
+            outbox.refuse_full(session, 0)
+            with pytest.raises(QueueFull, match="as many builds wait to be begun as may: 1"):
+                outbox.refuse_full(session, 1)
+
+
+def sent(database: Database) -> list[tuple[str, str]]:
+    """What is due, sent."""
+    with database.write() as session:
+        found = outbox.due(session)
+        outbox.mark_sent(session, found)
+        return [(one.build_id, one.queue) for one in found]
 
 
 class TestStaging:

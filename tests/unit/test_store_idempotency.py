@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from builder.store import builds, idempotency
+from builder.store import builds, idempotency, outbox
 from builder.store.database import Database
 from builder.store.idempotency import Answered, Asked, IdempotentRequest, KeyReused, RequestUnderWay, Turn
 from tests.unit.stored import messages, submission
@@ -125,7 +125,7 @@ def test_who_has_written_together_reads_it_and_others_do_not_yet(database: Datab
 
 def unsent(database: Database) -> int:
     with database.read() as session:
-        return len(builds.unpublished(session))
+        return len(outbox.due(session))
 
 
 def test_keys_expire_and_are_swept(database: Database) -> None:

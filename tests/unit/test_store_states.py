@@ -16,6 +16,7 @@ from builder.store.builds import AlreadyFinal, Claim, LeaseLost, Submission
 from builder.store.database import Database
 from builder.store.schema import OutboxRow
 from builder.store.states import BUILD, PATHS, STAGES, Purpose, Stage, State, TransitionRefused, check_transition
+from tests.unit.stored import PROBLEM
 
 # Written out a second time, on purpose.
 ALLOWED = {
@@ -96,7 +97,6 @@ class Life(RuleBasedStateMachine):
         self.states = [State.QUEUED]
         self.holder: Claim | None = None
         self.token = 0
-        self.due = [PATHS[purpose][0].queue]
 
     def teardown(self) -> None:
         if hasattr(self, "database"):
@@ -110,7 +110,6 @@ class Life(RuleBasedStateMachine):
         assert state in f"{WAYS[self.purpose]} {ENDS}".split(), "no build goes another purpose's way"
         self.states.append(state)
         self.holder = None
-        self.due += [stage.queue for stage in PATHS[self.purpose] if stage.ready is state]
 
     @rule(target=claims, stage=st.sampled_from(STAGES))
     def claim(self, stage: Stage) -> object:
@@ -156,7 +155,7 @@ class Life(RuleBasedStateMachine):
         if self.holder is None:
             return
         with self.database.write() as session:
-            builds.retry(session, builds.get(session, self.id))
+            builds.retry(session, builds.get(session, self.id), PROBLEM)
         self._went(self.holder.stage.ready)
 
     @rule()
@@ -198,8 +197,9 @@ class Life(RuleBasedStateMachine):
             assert (build.finished_at is not None) == self._state().final
             assert build.token >= self.token
             self.token = build.token
-            messages = list(session.scalars(select(OutboxRow.queue).order_by(OutboxRow.id)))
-        assert messages == self.due, "one message for each time that a stage is due, to its own queue"
+            messages = list(session.scalars(select(OutboxRow.queue)))
+        due = [stage.queue for stage in PATHS[self.purpose] if stage.ready is self._state()]
+        assert messages == due, "one message while a stage is due, to its own queue, and none else"
 
 
 TestLife = Life.TestCase

@@ -17,12 +17,15 @@ from sqlalchemy import update
 
 from builder.pipeline.services import Services
 from builder.settings import Settings
-from builder.store import builds, errands, journal
+from builder.store import builds, errands, journal, outbox
 from builder.store.builds import Claim, Submission
 from builder.store.errands import ErrandKind
+from builder.store.leases import Silence
 from builder.store.schema import Build, Errand, OutboxRow
 from builder.store.states import BUILD, RELEASE, State
-from workers.dispatcher import hand_out_errands, publish, reap, schedule_rescan, sweep
+from tests.unit.stored import PROBLEM
+from workers.dispatcher import hand_out_errands, publish, schedule_rescan, sweep
+from workers.reaper import reap
 
 pytest_plugins = ["tests.unit.databases"]
 QUEUES = ("build", "scan", "release")
@@ -68,12 +71,20 @@ def submit(services: Services) -> str:
         return builds.submit(session, Submission("web", "sha256:" + "1" * 64, "{}", "request", "ci")).id
 
 
-def claim(services: Services, build_id: str, lease: float = 0.001) -> Claim:
+def claim(services: Services, build_id: str, lease: float = 60) -> Claim:
     with services.database.write() as session:
         found = builds.claim(session, build_id, BUILD, "w", lease)
     assert found is not None
-    time.sleep(0.01)
     return found
+
+
+def reap_silent(services: Services, after: float = 61) -> None:
+    """A look, and another one after so many seconds in which nobody was heard of."""
+    now = [0.0]
+    silence = Silence(lambda: now[0])
+    reap(services, silence)
+    now[0] = after
+    reap(services, silence)
 
 
 def look(services: Services, build_id: str) -> Build:
@@ -110,7 +121,7 @@ class TestReap:
     def test_leaves_alone_who_is_at_work(self, services: Services) -> None:
         build_id = submit(services)
         held = claim(services, build_id, lease=60)
-        reap(services)
+        reap_silent(services, after=59)
         assert look(services, build_id).token == held.token
 
     def test_begins_anew_what_has_lost_its_worker(self, services: Services) -> None:
@@ -118,9 +129,11 @@ class TestReap:
         held = claim(services, build_id)
         with services.database.write() as session:
             journal.begin_step(session, build_id, held.attempt, "run")
-        reap(services)
+        reap_silent(services)
         build = look(services, build_id)
         assert (build.state, build.attempt) == ("queued", 2)
+        (why,) = build.retries
+        assert (why["attempt"], why["state"], why["type"]) == (1, "building", "/problems/worker-lost")
         with services.database.read() as session:
             assert [step.state for step in journal.steps_of(session, build_id)] == ["lost"]
 
@@ -128,15 +141,16 @@ class TestReap:
         build_id = submit(services)
         for _ in range(services.settings.maximum_attempts):
             claim(services, build_id)
-            reap(services)
+            reap_silent(services)
         build = look(services, build_id)
         assert build.state == "failed"
         assert build.problem is not None
         assert build.problem["type"] == "/problems/worker-lost"
-        assert build.problem["detail"] == "3 workers were lost in the building stage"
+        assert build.problem["detail"] == "3 attempts, and the last worker was lost in the building stage"
+        assert [one["attempt"] for one in build.retries] == [1, 2]
         assert "memory" in build.problem["hint"]
 
-    def test_never_gives_up_a_release_that_is_recorded(self, services: Services) -> None:
+    def test_does_not_give_up_a_release_that_is_recorded_after_a_few_attempts(self, services: Services) -> None:
         build_id = submit(services)
         with services.database.write() as session:
             session.execute(
@@ -144,29 +158,34 @@ class TestReap:
                     state=RELEASE.running, attempt=9, lease_until=time.time() - 1, evidence={"release": {}}
                 )
             )
-        reap(services)
+        reap_silent(services)
         assert (look(services, build_id).state, look(services, build_id).attempt) == ("scanned", 10)
+
+    def test_gives_even_a_recorded_one_an_end(self, services: Services) -> None:
+        build_id = submit(services)
+        with services.database.write() as session:
+            session.execute(update(Build).values(state=RELEASE.running, attempt=200, evidence={"release": {}}))
+        reap_silent(services)
+        assert look(services, build_id).state == "failed"
 
     def test_sends_a_lost_message_again(self, services: Services, broker: Celery) -> None:
         build_id = submit(services)
         publish(services, broker)
         received(broker)
         with services.database.write() as session:
-            session.execute(update(Build).values(updated_at=time.time() - 3600))
-        reap(services)
-        reap(services)
+            session.execute(update(OutboxRow).values(published_at=time.time() - 61))
+        reap_silent(services)
         publish(services, broker)
         assert received(broker) == [("build", "goldsmith.build", [build_id])]
 
     def test_does_not_wake_what_has_ended(self, services: Services) -> None:
         build_id = submit(services)
         with services.database.write() as session:
-            session.execute(update(OutboxRow).values(published_at=1.0))
-            session.execute(update(Build).values(state=State.FAILED, updated_at=1.0, lease_until=1.0))
-        reap(services)
+            builds.end(session, builds.get(session, build_id), State.FAILED, PROBLEM)
+        reap_silent(services)
         assert look(services, build_id).state == "failed"
         with services.database.write() as session:
-            assert builds.unpublished(session) == []
+            assert outbox.due(session) == []
 
 
 def test_a_sweep_of_nothing_needs_no_registry(services: Services) -> None:

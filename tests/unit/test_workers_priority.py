@@ -16,7 +16,7 @@ from kombu import Queue
 
 from builder.pipeline.services import Services
 from builder.settings import Settings
-from builder.store import builds
+from builder.store import builds, outbox
 from builder.store.builds import Submission
 from builder.store.states import Priority
 from workers.dispatcher import publish
@@ -91,5 +91,5 @@ def test_a_high_one_overtakes_those_that_are_queued_and_a_low_one_lets_them_pass
 def test_what_has_still_to_be_sent_is_sent_by_priority(services: Services) -> None:
     low, normal, high = (submit(services, one) for one in (Priority.LOW, Priority.NORMAL, Priority.HIGH))
     with services.database.read() as session:
-        assert [row.build_id for row in builds.unpublished(session, limit=2)] == [high, normal]
-        assert [row.build_id for row in builds.unpublished(session)][-1] == low
+        assert [one.build_id for one in outbox.due(session, window=2)] == [high, normal]
+        assert [one.build_id for one in outbox.due(session)][-1] == low

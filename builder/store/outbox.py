@@ -1,0 +1,184 @@
+"""Messages to queues: written in the transaction that makes them true, handed out in order, sent again until taken.
+
+A broker gets few of them at a time, and the next by priority and age when one of these is taken: so what waits can be
+overtaken, a caller can be held to a limit, and a broker that forgets everything has little to forget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import and_, delete, exists, func, or_, select, true, update
+from sqlalchemy.orm import Session
+
+from builder.errors import Unavailable
+from builder.store.schema import Build, OutboxRow
+from builder.store.states import BEGUN, PATHS, STAGES, Priority, Purpose, Stage, State, stage_ready_in
+
+# How many messages of a queue may be out and not taken: more than workers could take between two looks.
+WINDOW = 32
+# Longer than any delay: what is due later than that was written before the clock was set back.
+_NO_DELAY_SECONDS = 600.0
+_RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+
+
+class QueueFull(Unavailable):
+    """The service has as many builds waiting as its operator allows. None of them is lost."""
+
+    slug = "queue-full"
+    title = "Too many builds are waiting"
+
+
+class Sort(StrEnum):
+    """BEGIN is a build's first stage: a caller's limit holds it back. GO_ON is any other. A HINT is sent once."""
+
+    BEGIN = "begin"
+    GO_ON = "go-on"
+    HINT = "hint"
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a queue is told: the build's id, and nothing else."""
+
+    id: int
+    queue: str
+    build_id: str
+    priority: Priority
+    sort: Sort
+
+
+def enqueue(session: Session, build: Build, stage: Stage, delay: float = 0) -> None:
+    """A message that the build is ready for a stage, due after `delay` seconds."""
+    sort = Sort.BEGIN if stage is PATHS[Purpose(build.purpose)][0] else Sort.GO_ON
+    _add(session, build, stage.queue, sort, delay)
+
+
+def hint(session: Session, build: Build, queue: str) -> None:
+    """A message that may be lost."""
+    _add(session, build, queue, Sort.HINT, 0)
+
+
+def take(session: Session, build_id: str, queue: str) -> None:
+    """The message has done its work; whatever copies of it are under way find nothing to claim."""
+    session.execute(delete(OutboxRow).where(OutboxRow.build_id == build_id, OutboxRow.queue == queue))
+
+
+def forget(session: Session, build_id: str) -> None:
+    """Nobody needs to be told of a build that has ended."""
+    session.execute(delete(OutboxRow).where(OutboxRow.build_id == build_id))
+
+
+def due(session: Session, *, per_caller: int = 0, window: int = WINDOW) -> list[Message]:
+    """What is to be sent now: of each queue by priority, then the oldest build first, as far as its window is free.
+
+    `per_caller` is how many builds of one caller may be begun and not ended; 0 is no limit.
+    """
+    out = select(OutboxRow.queue, func.count()).where(OutboxRow.published_at.is_not(None)).group_by(OutboxRow.queue)
+    sent = dict(session.execute(out).tuples().all())
+    begun = _begun(session) if per_caller else Counter[str]()
+    found: list[Message] = []
+    for queue in {stage.queue: None for stage in STAGES}:
+        free = window - sent.get(queue, 0)
+        if free > 0:
+            found += _next(session, queue, free, begun, per_caller)
+    return found
+
+
+def mark_sent(session: Session, messages: Sequence[Message]) -> None:
+    hints = [one.id for one in messages if one.sort is Sort.HINT]
+    others = [one.id for one in messages if one.sort is not Sort.HINT]
+    if hints:
+        session.execute(delete(OutboxRow).where(OutboxRow.id.in_(hints)))
+    if others:
+        session.execute(update(OutboxRow).where(OutboxRow.id.in_(others)).values(published_at=time.time()))
+
+
+def send_again(session: Session, older_than_seconds: float) -> int:
+    """Have messages sent again that nobody took for so long: a broker or a worker may have lost them."""
+    now = time.time()
+    lost = or_(OutboxRow.published_at < now - older_than_seconds, OutboxRow.published_at > now + older_than_seconds)
+    again = update(OutboxRow).where(OutboxRow.published_at.is_not(None), lost).values(published_at=None)
+    return len(session.execute(again.returning(OutboxRow.id)).all())
+
+
+def restore(session: Session) -> int:
+    """Write the message of each ready build that has none. There is none, but for what an older version has left."""
+    ready = or_(*(and_(Build.state == stage.ready, Build.purpose == purpose)
+                  for purpose, path in PATHS.items() for stage in path))  # fmt: skip
+    told = exists().where(OutboxRow.build_id == Build.id, OutboxRow.sort != Sort.HINT)
+    forgotten = list(session.scalars(select(Build).where(ready, ~told).limit(WINDOW)))
+    for build in forgotten:
+        stage = stage_ready_in(State(build.state), Purpose(build.purpose))
+        assert stage is not None
+        enqueue(session, build, stage)
+    return len(forgotten)
+
+
+def refuse_full(session: Session, limit: int) -> None:
+    """Raises QueueFull when so many builds wait to be begun; 0 is no limit."""
+    if not limit:
+        return
+    waiting = select(Build.id).where(Build.state.in_((State.QUEUED, State.WAITING))).limit(limit)
+    count = session.scalar(select(func.count()).select_from(waiting.subquery())) or 0
+    if count >= limit:
+        raise QueueFull(f"as many builds wait to be begun as may: {count}", hint="try again when some have ended")
+
+
+def _add(session: Session, build: Build, queue: str, sort: Sort, delay: float) -> None:
+    session.add(
+        OutboxRow(
+            build_id=build.id,
+            queue=queue,
+            due_at=time.time() + delay,
+            sort=sort,
+            rank=_RANKS[Priority(build.priority)],
+            requester=build.requester,
+        )
+    )
+
+
+def _next(session: Session, queue: str, free: int, begun: Counter[str], per_caller: int) -> list[Message]:
+    now = time.time()
+    query = select(OutboxRow).where(
+        OutboxRow.queue == queue,
+        OutboxRow.published_at.is_(None),
+        or_(OutboxRow.due_at <= now, OutboxRow.due_at > now + _NO_DELAY_SECONDS),
+    )
+    query = query.order_by(OutboxRow.rank, OutboxRow.build_id, OutboxRow.id)
+    found: dict[int, Message] = {}
+    while len(found) < free:
+        # Whoever has reached the limit is left out, and the next in order come forward.
+        full = [caller for caller, count in begun.items() if count >= per_caller] if per_caller else []
+        others = or_(OutboxRow.sort != Sort.BEGIN, OutboxRow.requester.not_in(full)) if full else true()
+        new = [row for row in session.scalars(query.where(others).limit(free)) if row.id not in found]
+        held_back = False
+        for row in new[: free - len(found)]:
+            if per_caller and row.sort == Sort.BEGIN:
+                if begun[row.requester] >= per_caller:
+                    held_back = True
+                    continue
+                begun[row.requester] += 1
+            found[row.id] = Message(row.id, row.queue, row.build_id, list(Priority)[row.rank], Sort(row.sort))
+        if not held_back:
+            break
+    return list(found.values())
+
+
+def _begun(session: Session) -> Counter[str]:
+    """How many builds of each caller are begun and not ended, those included whose first message is out."""
+    at_work = select(Build.requester, func.count()).where(Build.state.in_(BEGUN)).group_by(Build.requester)
+    told = (
+        select(OutboxRow.requester, func.count())
+        .where(OutboxRow.published_at.is_not(None), OutboxRow.sort == Sort.BEGIN)
+        .group_by(OutboxRow.requester)
+    )
+    found: Counter[str] = Counter()
+    for query in (at_work, told):
+        for requester, count in session.execute(query):
+            found[requester] += count
+    return found

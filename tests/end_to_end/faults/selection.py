@@ -1,0 +1,18 @@
+"""How much of all faults a run tries: a seeded few, each day others, or with FAULTS=all every one.
+
+FAULTS_SEED=n tries what another run has tried.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+ALL = os.environ.get("FAULTS") == "all"
+SEED = int(os.environ.get("FAULTS_SEED", time.strftime("%Y%m%d", time.gmtime())))
+
+
+def some(of: list[str], number: int) -> list[str]:
+    """So many, in their order."""
+    return of if ALL else sorted(random.Random(SEED).sample(of, min(number, len(of))), key=of.index)
