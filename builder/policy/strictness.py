@@ -5,6 +5,7 @@ What is asked for is looser than what is demanded exactly when the two meet in s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 Meeting = Callable[[Any, Any], Any]
+# One character of several, as fnmatch reads it: `[abc]`, `[!abc]`, `[]abc]`.
+_CHARACTERS = re.compile(r"\[!?\]?[^\]]*\]")
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,10 @@ def _allowed_by_both(a: Sequence[str] | None, b: Sequence[str] | None) -> list[s
 
 
 def _within(pattern: str, others: Sequence[str]) -> bool:
-    """Whether all that a pattern stands for is what one of the others stands for. Of two with `*` alone that is so if
-    one, read as text, matches the other; what has `?` or `[` in it is compared as it is."""
-    return any(pattern == one or (not set(one) & {"?", "["} and fnmatchcase(pattern, one)) for one in others)
+    """Whether all that a pattern stands for is what one of the others stands for. Where the other has `*` alone that is
+    so if the pattern, read as text, matches it; one that has `?` or `[` in it is compared as it is."""
+    text = _CHARACTERS.sub("?", pattern)  # which stands for no less
+    return any(pattern == one or (not set(one) & {"?", "["} and fnmatchcase(text, one)) for one in others)
 
 
 def _union(a: Sequence[str], b: Sequence[str]) -> list[str]:

@@ -97,6 +97,8 @@ def test_nothing_is_allowed_that_one_of_two_lists_does_not_allow(a: list[str], b
         (["/a"], ["/b"], []),
         (["/a*"], ["*b"], []),
         (["?"], ["*"], ["?"]),
+        (["*]"], ["[*]"], []),
+        (["/usr/*"], ["/usr/[ab]"], ["/usr/[ab]"]),
         (["?"], ["a"], []),
         (["[ab]"], ["a"], []),
         (["[ab]"], ["[ab]"], ["[ab]"]),
