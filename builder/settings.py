@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -180,6 +180,14 @@ class Settings(BaseSettings):
     )
 
     # The service itself
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Logs for people, or a JSON object a line: docs/observability.md."
+    )
+    traces_url: str | None = Field(
+        default=None,
+        description="Where workers and API send traces (OTLP over HTTP), such as `http://127.0.0.1:4318/v1/traces`; by "
+        "default nowhere.",
+    )
     secrets_directory: Path | None = Field(
         default=None,
         description="A directory with settings as files, named like their variables in lower case "

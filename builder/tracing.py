@@ -26,7 +26,16 @@ class TracedLog(logging.LoggerAdapter[logging.Logger]):
 
 def trace_of(header: str) -> str:
     """The trace's id in a `traceparent` header, or a new one if it is none."""
+    found = _read(header)
+    return secrets.token_hex(16) if found is None else found[2]
+
+
+def parent_of(header: str) -> str | None:
+    """The id of the caller's span in a `traceparent` header: 16 hex digits."""
+    found = _read(header)
+    return None if found is None else found[3]
+
+
+def _read(header: str) -> re.Match[str] | None:
     found = _HEADER.fullmatch(header)
-    if found is None or (found[1] == "00" and found[4] is not None):
-        return secrets.token_hex(16)
-    return found[2]
+    return None if found is None or (found[1] == "00" and found[4] is not None) else found

@@ -6,9 +6,10 @@ twice, late or not at all changes nothing but time. Each setting below follows f
 
 from __future__ import annotations
 
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
 
+from builder.logs import configure_logs
 from builder.settings import load_settings
 
 QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare")
@@ -60,7 +61,14 @@ def make_app() -> Celery:
         task_time_limit=2 * settings.build_seconds + 3600,
         worker_hijack_root_logger=False,
     )
+    if settings.log_format == "json":
+        # Who answers this signal sets up logging instead of Celery.
+        signals.setup_logging.connect(_json_logs)
     return app
+
+
+def _json_logs(**_: object) -> None:
+    configure_logs("json")
 
 
 app = make_app()

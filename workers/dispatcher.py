@@ -15,6 +15,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from builder.errors import GoldsmithError
+from builder.logs import configure_logs
 from builder.pipeline import checkpointing
 from builder.pipeline.services import Services
 from builder.pipeline.staging import take_back
@@ -141,7 +142,7 @@ def sweep_beside(services: Services, stopped: threading.Event) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(load_settings().log_format)
     from workers.app import app
 
     # A worker waits long for a message; whoever sends one must not.

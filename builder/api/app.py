@@ -21,6 +21,7 @@ from builder.api import (
     images,
     ledger,
     locks,
+    metrics,
     openapi,
     policies,
     problems,
@@ -40,14 +41,18 @@ from builder.api.bounds import Bounds
 from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional
 from builder.api.events import Follows
+from builder.api.metrics import Answered, Measuring
 from builder.api.rates import Rates
 from builder.api.request_ids import RequestIds
+from builder.api.traced import Traced
 from builder.api.turns import Turns
 from builder.api.waiting import Endings
 from builder.identity.tokens import Tokens
+from builder.logs import configure_logs
 from builder.pipeline.services import Services
 from builder.recipes.catalogue import Catalogue
 from builder.settings import Settings, load_settings
+from builder.spans import Spans
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
@@ -61,9 +66,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     services = Services(settings)
     database = services.database
     endings = Endings(database)
+    spans = Spans(settings.traces_url, "goldsmith-api") if settings.traces_url else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if settings.log_format == "json":
+            configure_logs("json")
         database.migrate()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(endings.watch)
@@ -71,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tasks.cancel_scope.cancel()
         database.close()
         app.state.rates.close()
+        if spans is not None:
+            await anyio.to_thread.run_sync(spans.close)
 
     app = FastAPI(
         title="Goldsmith",
@@ -93,10 +103,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.rates = Rates(settings.redis_url.get_secret_value(), settings.database_url)
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
+    app.state.answered = Answered()
     app.add_middleware(Conditional)
     app.add_middleware(Compressing)
     app.add_middleware(Auditing)
     app.add_middleware(Bounds)
+    app.add_middleware(Measuring, answered=app.state.answered)
+    if spans is not None:
+        app.add_middleware(Traced, spans=spans)
     app.add_middleware(RequestIds)
     # In the order in which they are looked through: what is asked for most comes first.
     for router in (
@@ -120,6 +134,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         audit.router,
         webhooks.router,
         whoami.router,
+        metrics.router,
         service.router,
     ):
         app.include_router(router)

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from builder.logs import current_request
 from builder.tracing import current_trace, trace_of
 
 HEADER = "X-Request-Id"
@@ -37,6 +38,7 @@ class RequestIds:
         state["trace"] = trace_of(Headers(scope=scope).get(TRACE, ""))
         # What the request makes takes it on from here.
         current_trace.set(state["trace"])
+        current_request.set(own)
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -36,6 +36,7 @@ ROUTES = {
     "GET /readyz": _OPEN,
     "GET /v1/trust": _OPEN,
     "GET /problems/{slug}": _OPEN,
+    "GET /metrics": _SEE_BUILDS,
     "GET /v1/whoami": ANYBODY_KNOWN,
     "POST /v1/builds": _BUILD,
     "GET /v1/builds": _SEE_BUILDS,

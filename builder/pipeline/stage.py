@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import Broken, Cancelled, GoldsmithError, ProgramTimedOut, Unavailable, storage_full
+from builder.logs import current_build
 from builder.pipeline.journal import Journal
 from builder.pipeline.patience import persistently
 from builder.pipeline.watch import Watch
@@ -78,7 +79,7 @@ def run_stage(
         return None
     with database.read() as session:
         build = builds.get(session, build_id)
-    trace = current_trace.set(build.trace)
+    trace, working = current_trace.set(build.trace), current_build.set(build_id)
     try:
         log.info("build %s: the %s stage begins", build_id, stage.queue)
         return _run_claimed(
@@ -87,6 +88,7 @@ def run_stage(
         )  # fmt: skip
     finally:
         current_trace.reset(trace)
+        current_build.reset(working)
 
 
 def _run_claimed(
