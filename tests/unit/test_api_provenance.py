@@ -106,6 +106,7 @@ def test_pages_have_each_release_once_whatever_is_released_meanwhile(client: Tes
 
 
 def test_a_page_that_the_caller_has_is_not_sent_again(client: TestClient, three: tuple[str, ...]) -> None:
+    client.headers["Accept-Encoding"] = "identity"  # compressed it has a weak tag
     first = client.get("/v1/provenance")
     tag = first.headers["etag"]
     for named in (tag, f"W/{tag}", f'"other", {tag}', "*"):
