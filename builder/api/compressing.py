@@ -32,12 +32,16 @@ class Compressing:
             await self._app(scope, receive, send)
             return
 
+        known = Headers(scope=scope).get("if-none-match", "")
+
         async def weakening(message: Message) -> None:
             """Compressed it is no longer the bytes that a strong tag stands for (RFC 9110, section 8.8.1)."""
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 tag = headers.get("etag", "")
-                if headers.get("content-encoding") == "gzip" and tag.startswith('"'):
+                # Of what is not sent again the caller has the compressed form if it says so.
+                packed = headers.get("content-encoding") == "gzip" or (message["status"] == 304 and f"W/{tag}" in known)
+                if packed and tag.startswith('"'):
                     headers["etag"] = f"W/{tag}"
             await send(message)
 

@@ -16,7 +16,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from builder import __version__
-from builder.client.answers import read_answer, require_type
+from builder.client.answers import read_answer, refusal, require_type, seconds_until_allowed
 from builder.client.connecting import checked_key, checked_url, unreachable
 from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable
 from builder.client.events import Ended, Event, meaning, read_events
@@ -41,7 +41,6 @@ from builder.client.models import (
     TrustOffer,
 )  # fmt: skip
 from builder.client.sources import Parameters, Wanted, named
-from builder.errors import Problem
 from builder.signing.loopback import is_loopback
 
 if TYPE_CHECKING:
@@ -369,30 +368,17 @@ class Client:
     @contextmanager
     def _exchange(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:
         try:
-            with self._http.stream(method, path, **request) as response:
-                if not response.is_success:
-                    raise self._refusal(response, method, path)
-                yield response
+            for tries in (1, 2, 3):
+                with self._http.stream(method, path, **request) as response:
+                    wait = seconds_until_allowed(response) if tries < 3 and "content" not in request else None
+                    if wait is None:
+                        if not response.is_success:
+                            raise refusal(response, self.url, method, path)
+                        yield response
+                        return
+                time.sleep(wait)
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-
-    def _refusal(self, response: httpx.Response, method: str, path: str) -> ApiProblem | AnswerUnexpected:
-        content = read_answer(response)
-        try:
-            told = Problem.model_validate_json(content)
-        except ValidationError:
-            kind = response.headers.get("content-type", "no type")[:60]
-            return AnswerUnexpected(
-                f"{self.url} answered {method} {path} with {response.status_code} ({kind})",
-                hint="is there a Goldsmith API at this address?",
-            )
-        if told.slug == "not-authenticated":
-            return ApiProblem(
-                told,
-                hint="`goldsmith login` keeps a key, GOLDSMITH_API_KEY gives one; "
-                "an operator makes it: `goldsmith key create NAME --scope SCOPE`",
-            )
-        return ApiProblem(told)
 
 
 def _part(text: str) -> str:

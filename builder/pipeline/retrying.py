@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from builder.errors import Rejected
 from builder.pipeline.services import Services
 from builder.pipeline.submission import HOUSE_ORIGINS, Asked, House, submit
@@ -55,7 +57,7 @@ def retry(
         if build.origin in HOUSE_ORIGINS:
             _refuse_changed(catalogue, build, lock)
         asked = Asked(
-            Recipe.model_validate_json(build.recipe),
+            _recipe_of(build),
             build.origin,
             requester,
             lock=lock,
@@ -70,6 +72,16 @@ def retry(
         )
         house = House(settings.registry, settings.network_steps, services.policy, settings.waiting_builds)
         return submit(session, catalogue, house, asked)
+
+
+def _recipe_of(build: Build) -> Recipe:
+    """Raises NotRetryable if this version does not know it as a recipe."""
+    try:
+        return Recipe.model_validate_json(build.recipe)
+    except ValidationError as error:
+        raise NotRetryable(
+            f"the recipe of build {build.id} is not one of this version's", hint="ask for a new build"
+        ) from error
 
 
 def _refuse_changed(catalogue: Catalogue, build: Build, lock: Lock | None) -> None:

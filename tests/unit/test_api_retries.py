@@ -142,3 +142,11 @@ class TestPriority:
     def test_that_is_none_is_told(self, builder: TestClient) -> None:
         told = problem(builder.post("/v1/builds", json={"recipe": "web", "priority": "urgent"}), 422, "request-invalid")
         assert told.errors[0].field == "priority"
+
+
+def test_what_is_no_recipe_any_more_cannot_be_retried(client: TestClient, store: Database) -> None:
+    with store.write() as session:
+        old = builds.submit(session, Submission("web", digest("1"), "{}", "request", "ci")).id
+    end(store, old)
+    told = problem(client.post(f"/v1/builds/{old}/retry"), 409, "build-not-retryable")
+    assert "not one of this version's" in told.detail
