@@ -51,7 +51,7 @@ class Cluster:
         subprocess.run(
             [_programs() / "pg_ctl", *arguments, "--pgdata", self.socket / "data", "--wait", "--silent"],
             user=user, group=user, extra_groups=[] if user else None, cwd=self.socket, check=check,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def create(self, name: str, template: str = "template0") -> str:
