@@ -12,7 +12,7 @@ from tests.unit.databases import Cluster, running_postgresql
 
 _SERVICES = "test_services.py"
 # Of those; each takes some fifteen seconds.
-_SOME = 5
+_SOME = 3
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

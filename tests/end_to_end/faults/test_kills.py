@@ -16,7 +16,7 @@ from tests.end_to_end.faults.selection import some
 from tests.end_to_end.faults.world import Faulty
 
 # Of each process: so many of its points where not all are tried, and so many kills of one build.
-SAMPLES = {"api": 2, "dispatcher": 2, "build": 5, "scan": 3, "release": 7}
+SAMPLES = {"api": 1, "dispatcher": 1, "build": 3, "scan": 2, "release": 5}
 CHAIN = 7
 # What is recorded is not recorded again: of these a build comes by one.
 ONCE = {"record.after", "step.record.ending", "step.record.ended"}
