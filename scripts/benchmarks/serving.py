@@ -61,6 +61,9 @@ def served(database_url: str, state: Path, *, processes: int = 1) -> Iterator[Se
         "GOLDSMITH_DATABASE_URL": database_url,
         "GOLDSMITH_STATE_DIRECTORY": str(state),
         "GOLDSMITH_RECIPES_DIRECTORY": str(ROOT / "recipes"),
+        # One caller asks for more than any may.
+        "GOLDSMITH_REQUESTS_PER_MINUTE": "0",
+        "GOLDSMITH_JOBS_PER_MINUTE": "0",
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
     argv = [sys.executable, "-m", "uvicorn", "--factory", "builder.api.app:create_app", "--port", str(port)]
