@@ -59,13 +59,22 @@ class Measuring:
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
-                method = scope["method"] if route != "none" else "any"
-                self._answered.requests.labels(method, route, str(message["status"])).inc()
-                self._answered.seconds.labels(method, route).observe(time.perf_counter() - begun)
+                self._count(scope, message["status"], begun)
             await send(message)
 
-        await self._app(scope, receive, telling)
+        try:
+            await self._app(scope, receive, telling)
+        except Exception:
+            # What answers it lies further out.
+            self._count(scope, 500, begun)
+            raise
+
+    def _count(self, scope: Scope, status: int, begun: float) -> None:
+        route = scope.get("route")
+        known = scope["method"] in (getattr(route, "methods", None) or ())
+        method, path = (scope["method"], route.path) if known and route else ("any", "none")
+        self._answered.requests.labels(method, path, str(status)).inc()
+        self._answered.seconds.labels(method, path).observe(time.perf_counter() - begun)
 
 
 @router.get(

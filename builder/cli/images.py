@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from builder.client.models import AttestationEntry, Image, Released
 
 _EACH = 5
+_EVERY = 1_000_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,9 +61,10 @@ def images(
         return
     wanted = {"recipe": recipe, "package": package, "finding": finding}
     with invocation_of(context).client() as client:
-        # An image may have been released more than once.
+        # An image may have been released more than once; which have a tag, the service does not know.
         found = client.releases(
-            {name: value for name, value in wanted.items() if value is not None}, limit=limit * _EACH
+            {name: value for name, value in wanted.items() if value is not None},
+            limit=limit * _EACH if tag is None else _EVERY,
         )
     newest: dict[str, Released] = {}
     for release in found:
@@ -81,7 +83,7 @@ def _list(shown: list[Released]) -> None:
     from builder.cli.output import print_table
 
     print_table(
-        ("RELEASED (UTC)", "RECIPE", "TAGS", "IMAGE"),
+        ("RELEASED (UTC)", "RECIPE", "RELEASED AS", "IMAGE"),
         [(f"{one.released_at:%Y-%m-%d %H:%M}", one.recipe, ", ".join(one.tags), one.reference) for one in shown],
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
@@ -98,6 +99,19 @@ class TestMetrics:
         unknown = (("method", "any"), ("route", "none"), ("status", "404"))
         assert found["goldsmith_http_requests_total", unknown] == 2
         assert not [name for name in found if "made" in str(name)]
+
+    def test_what_broke_and_methods_that_nobody_has_are_counted_too(self, app: FastAPI, client: TestClient) -> None:
+        def broken() -> None:
+            raise KeyError
+
+        app.add_api_route("/broken", broken)
+        assert client.get("/broken").status_code == 500
+        assert client.request("FROB", "/v1/builds").status_code == 405
+        found = metrics(client)
+        broke = (("method", "GET"), ("route", "/broken"), ("status", "500"))
+        refused = (("method", "any"), ("route", "none"), ("status", "405"))
+        assert found["goldsmith_http_requests_total", broke] == 1
+        assert found["goldsmith_http_requests_total", refused] == 1
 
     def test_they_are_for_callers_who_may_see_builds(self, anyone: TestClient, store: Database) -> None:
         problem(anyone.get("/metrics"), 401, "not-authenticated")
