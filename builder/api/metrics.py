@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from builder import __version__
 from builder.api.access import Caller, Store
-from builder.api.problems import documented
+from builder.api.problems import documented, known_problems
+from builder.errors import Rejected, Unavailable
 from builder.ledger import checkpoints, stored
 from builder.store.database import Database
 from builder.store.measures import measure
@@ -128,9 +129,9 @@ def _builds(session: Session) -> Iterator[Metric]:
     )
     yield _gauge(
         "goldsmith_builds_ended_last_hour",
-        "Builds that ended, by the problem's type.",
-        ("state", "problem"),
-        found.ended.items(),
+        "Builds that ended, by the problem's type, and whose fault that is: rejected, unavailable or broken.",
+        ("state", "problem", "family"),
+        (((state, kind, _family(kind)), number) for (state, kind), number in found.ended.items()),
     )
     yield _gauge("goldsmith_steps_last_hour", "Steps that ended.", by_step, ((key, one.count) for key, one in steps))
     yield _gauge(
@@ -147,13 +148,25 @@ def _evidence(session: Session) -> Iterator[Metric]:
     unsigned = entries - checkpoints.published_size(session)
     yield _gauge("goldsmith_ledger_entries", "Entries of the ledger.", (), [((), entries)])
     yield _gauge("goldsmith_ledger_entries_unsigned", "Those in no published checkpoint yet.", (), [((), unsigned)])
-    newest = session.scalars(
-        select(Build.evidence).join(Release, Release.build_id == Build.id).order_by(Release.released_at.desc()).limit(1)
+    newest = session.execute(
+        select(Build.evidence, Release.released_at)
+        .join(Release, Release.build_id == Build.id)
+        .order_by(Release.released_at.desc())
+        .limit(1)
     ).first()
-    made = (((newest or {}).get("scan") or {}).get("database") or {}).get("updated_at")
-    if made is not None:
-        age = max(0.0, time.time() - datetime.fromisoformat(made).timestamp())
-        yield _gauge("goldsmith_vulnerability_database_age_seconds", "Of the newest release's scan.", (), [((), age)])
+    made = ((newest.evidence.get("scan") or {}).get("database") or {}).get("updated_at") if newest else None
+    if newest is not None and made is not None:
+        # When it was used, so that it does not age while nothing is built.
+        age = max(0.0, newest.released_at - datetime.fromisoformat(made).timestamp())
+        yield _gauge("goldsmith_vulnerability_database_age_seconds", "At the newest release.", (), [((), age)])
+
+
+def _family(problem: str) -> str:
+    """Of an ended build's problem; a type that this version does not know is one that we should look at."""
+    kind = known_problems().get(problem.removeprefix("/problems/"))
+    if not problem:
+        return ""
+    return next((one.__name__.lower() for one in (Rejected, Unavailable) if kind and issubclass(kind, one)), "broken")
 
 
 def _single(values: Iterable[tuple[str, float]]) -> Iterable[tuple[tuple[str, ...], float]]:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
@@ -21,9 +21,10 @@ from urllib.parse import unquote
 from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
 from builder.locking import exclusive
 from builder.planning.debs import DebStore, field, made_at
+from builder.planning.indexes import stated_in
 from builder.planning.lock import LockedArchive, LockedPackage
 from builder.planning.mirrored import HELPER
-from builder.planning.mirrors import Mirrors
+from builder.planning.mirrors import Mirrors, refuse_misnamed
 from builder.process import Completed, run
 
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>[^\s/]+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
@@ -161,6 +162,8 @@ class AptArchive:
             if not stamp.exists() or time.time() - stamp.stat().st_mtime > self._index_seconds:
                 stamp.unlink(missing_ok=True)
                 self._update()
+                if self._mirrors.extra:
+                    refuse_misnamed(self._mirrors, self._targets("$(REPO_URI)\t$(ORIGIN)"))
                 stamp.touch()
             return self._archives()
 
@@ -169,7 +172,7 @@ class AptArchive:
         wanted = frozenset(digests)
         with self._locked():
             files, makers = sorted((self._root / "lists").glob("*_Packages")), self._makers()
-            return [package for file in files for package in _stated_in(file, wanted, makers.get(str(file)))]
+            return [package for file in files for package in stated_in(file, wanted, makers.get(str(file)))]
 
     def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
         """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.
@@ -266,18 +269,20 @@ class AptArchive:
 
     def _place_of(self, uri: str) -> tuple[str | None, str | None]:
         """Where below its archive's base URL a package is, and whose that archive is."""
-        for base in self._mirrors.bases:
-            if uri.startswith(f"{base}/"):
-                return unquote(uri.removeprefix(f"{base}/")), self._mirrors.vendor(base)
-        return None, None
+        found = self._mirrors.place(uri)
+        return (None, None) if found is None else (unquote(found[1]), self._mirrors.vendor(found[0]))
 
     def _makers(self) -> dict[str, str | None]:
         """Who makes the packages of an index, by its file; none where all are Debian's."""
         if not self._mirrors.extra:
             return {}
-        done = self._apt("indextargets", "--format", "$(FILENAME)\t$(REPO_URI)", "Created-By: Packages")
-        told = [line.split("\t") for line in done.stdout.decode("utf-8", "replace").splitlines()]
+        told = self._targets("$(FILENAME)\t$(REPO_URI)")
         return {file: self._mirrors.vendor(base.rstrip("/")) for file, base in told}
+
+    def _targets(self, form: str) -> list[tuple[str, str]]:
+        """Two facts of each index that apt has (apt-get(8), indextargets)."""
+        done = self._apt("indextargets", "--format", form, "Created-By: Packages").stdout.decode("utf-8", "replace")
+        return [(first, second) for first, _, second in (line.partition("\t") for line in done.splitlines())]
 
     def _fetch(self, planned: list[_Planned], work: Path) -> None:
         missing = [one for one in planned if not self._debs.has(one.sha256)]
@@ -366,29 +371,6 @@ class AptArchive:
                 env={"APT_CONFIG": file.name, "DEBIAN_FRONTEND": "noninteractive"},
                 should_stop=self._should_stop,
             )
-
-
-def _stated_in(index: Path, wanted: frozenset[str], vendor: str | None) -> Iterator[LockedPackage]:
-    """The wanted stanzas of a Packages file (deb822), which apt has verified."""
-    stanza: dict[str, str] = {}
-    with index.open(encoding="utf-8", errors="replace") as lines:
-        for line in chain(lines, ["\n"]):
-            if line != "\n":
-                name, colon, value = line.partition(": ")
-                if colon:
-                    stanza[name] = value.strip()
-                continue
-            if stanza.get("SHA256") in wanted:
-                yield LockedPackage(
-                    name=stanza["Package"],
-                    version=stanza["Version"],
-                    architecture=stanza["Architecture"],
-                    size=int(stanza["Size"]),
-                    sha256=stanza["SHA256"],
-                    path=stanza["Filename"],
-                    vendor=vendor,
-                )
-            stanza = {}
 
 
 def _last_error(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from builder.errors import Broken, ProgramMissing
@@ -29,6 +30,13 @@ class Mirrors:
     def bases(self) -> tuple[str, ...]:
         return (self.main, self.security, *(archive.base for archive in self.extra))
 
+    def place(self, url: str) -> tuple[str, str] | None:
+        """The base URL that a URL lies below, and its path from there; of two, the longer."""
+        for base in sorted(self.bases, key=len, reverse=True):
+            if url.startswith(f"{base}/"):
+                return base, url.removeprefix(f"{base}/")
+        return None
+
     def vendor(self, base: str) -> str | None:
         """Who makes the packages below a base URL; None for Debian."""
         return next((archive.vendor for archive in self.extra if archive.base == base), None)
@@ -47,6 +55,19 @@ class Mirrors:
         return "\n".join(lines) + "\n"
 
 
+def refuse_misnamed(mirrors: Mirrors, origins: Iterable[tuple[str, str]]) -> None:
+    """`origins` are base URLs and what the Release files there call themselves. Debian's packages are told from others
+    by that name (apt_preferences(5)), so it must be theirs alone. Raises MirrorUnknown."""
+    for base, origin in origins:
+        beside = mirrors.vendor(base.rstrip("/")) is not None
+        if beside == (origin == "Debian"):
+            raise MirrorUnknown(
+                f"the archive {base} calls itself {origin!r}; "
+                + ("that is Debian's name" if beside else "where there are archives beside it, it must be 'Debian'"),
+                hint="see GOLDSMITH_EXTRA_ARCHIVES and docs/archives.md",
+            )
+
+
 def find_mirrors(main: str | None, security: str | None, extra: tuple[ExtraArchive, ...] = ()) -> Mirrors:
     """Settings first; what they leave open is asked of the host's apt. Raises MirrorUnknown."""
     if main is None or security is None:
@@ -58,7 +79,14 @@ def find_mirrors(main: str | None, security: str | None, extra: tuple[ExtraArchi
             "this host's apt has no Debian archive to take as a default",
             hint="set GOLDSMITH_DEBIAN_MIRROR and GOLDSMITH_DEBIAN_SECURITY_MIRROR",
         )
-    return Mirrors(main.rstrip("/"), security.rstrip("/"), extra)
+    found = Mirrors(main.rstrip("/"), security.rstrip("/"), extra)
+    for archive in extra:
+        if archive.base in (found.main, found.security):
+            raise MirrorUnknown(
+                f"{archive.base} is Debian's archive here, and an archive beside it",
+                hint="see GOLDSMITH_EXTRA_ARCHIVES",
+            )
+    return found
 
 
 def _hosts_own() -> dict[str, str]:

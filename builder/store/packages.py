@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import select
+from sqlalchemy import String, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from builder.store.schema import KnownPackage
+from builder.store.schema import Base
 
 _AT_ONCE = 500
+
+
+class KnownPackage(Base):
+    """A .deb that a signed index of an archive has stated, in this installation's sight."""
+
+    __tablename__ = "known_packages"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    version: Mapped[str] = mapped_column(String(200))
+    architecture: Mapped[str] = mapped_column(String(200))
+    vendor: Mapped[str] = mapped_column(String(31), server_default="debian")
 
 
 @dataclass(frozen=True)

@@ -211,18 +211,6 @@ class KnownImage(Base):
     digest: Mapped[str] = mapped_column(String(71), unique=True)
 
 
-class KnownPackage(Base):
-    """A .deb that a signed index of an archive has stated, in this installation's sight."""
-
-    __tablename__ = "known_packages"
-
-    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
-    version: Mapped[str] = mapped_column(String(200))
-    architecture: Mapped[str] = mapped_column(String(200))
-    vendor: Mapped[str] = mapped_column(String(31), server_default="debian")
-
-
 class Record(Base):
     """The ledger: one canonical record a release or comparison, only ever appended. `image_digest` is the released or
     golden image's."""

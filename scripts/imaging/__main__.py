@@ -9,7 +9,7 @@ from pathlib import Path
 
 import docker
 
-from scripts.imaging.secrets import write_secrets
+from scripts.imaging.secrets import SecretEmpty, write_secrets
 from scripts.imaging.service import ImageNotReleased, build_images, own_archive
 from scripts.stack.processes import StackFailed
 from scripts.stack.services import Stack
@@ -23,16 +23,21 @@ def main(arguments: list[str]) -> int:
         else:
             _images(Stack(Path(where)), Path(where) / "images")
     except subprocess.CalledProcessError as error:
-        print(f"{action}: {Path(error.cmd[0]).name} failed: {error.stderr.decode().strip()[-2000:]}", file=sys.stderr)
+        said = error.stderr if isinstance(error.stderr, str) else error.stderr.decode("utf-8", "replace")
+        print(f"{action}: {Path(error.cmd[0]).name} failed: {said.strip()[-2000:]}", file=sys.stderr)
         return 1
-    except (StackFailed, ImageNotReleased, OSError) as error:
+    except (StackFailed, ImageNotReleased, SecretEmpty, OSError, ValueError) as error:
         print(f"{action}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _secrets(directory: Path) -> None:
-    ports = {name: int(os.environ.get(f"GOLDSMITH_{name}_PORT") or usual) for name, usual in _PORTS.items()}
+    """Ports are those of goldsmith.env, where there are any."""
+    file = Path(os.environ.get("GOLDSMITH_ENV") or "goldsmith.env")
+    lines = file.read_text().splitlines() if file.exists() else []
+    given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    ports = {name: int(given.get(f"GOLDSMITH_{name}_PORT") or usual) for name, usual in _PORTS.items()}
     for file in write_secrets(directory, redis_port=ports["REDIS"], postgresql_port=ports["POSTGRESQL"]):
         print(file)
 

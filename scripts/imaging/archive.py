@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Thread
 
 _COMPONENT = "main"
+# Lies in the key's home once there is a key.
+_MADE = "made"
 
 
 def write_archive(directory: Path, packages: Iterable[Path], *, suite: str, origin: str, gnupg: Path) -> Path:
@@ -79,9 +81,10 @@ class _Release:
                 "",
             ]
         )
-        if not gnupg.exists():
-            gnupg.mkdir(mode=0o700, parents=True)
+        if not (gnupg / _MADE).exists():
+            gnupg.mkdir(mode=0o700, parents=True, exist_ok=True)
             _gpg(gnupg, "--quick-generate-key", f"{self._origin} archive", "ed25519", "sign", "never")
+            (gnupg / _MADE).touch()
         signed = self._directory / "InRelease"
         _gpg(gnupg, "--output", str(signed), "--clearsign", "--digest-algo", "SHA256", text=text)
         _gpg(gnupg, "--output", str(keyring), "--export")

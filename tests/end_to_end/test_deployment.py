@@ -23,8 +23,8 @@ from tests.end_to_end.world import Goldsmith, Released
 SERVICES = {"api", "dispatcher", "postgresql", "redis", "registry", "sigstore"} | {
     f"worker-{queue}" for queue in ("build", "release", "scan")
 }
-# What a backup does not bring back: broker and caches.
-STATE = ("database", "images", "state", "broker", "builds")
+# What a backup brings back, and what needs none: broker and caches.
+STATE = ("database", "images", "state", "releases", "broker", "builds")
 
 
 def free_port() -> int:
@@ -47,6 +47,8 @@ class Deployment:
             **images,
             **{f"GOLDSMITH_{name}_PORT": str(port) for name, port in self.ports.items()},
             "GOLDSMITH_REGISTRY": self.registry,
+            "GOLDSMITH_REGISTRY_LISTEN": self.registry,
+            "GOLDSMITH_ENV": str(directory / "goldsmith.env"),
             "GOLDSMITH_SECRETS": str(directory / "secrets"),
             "GOLDSMITH_ENGINE_SOCKET": goldsmith.stack.engine_url.removeprefix("unix://"),
             "GOLDSMITH_DEBIAN_MIRROR": mirrors.main,
@@ -162,12 +164,19 @@ def test_services_have_what_they_need_and_no_more(deployment: Deployment) -> Non
     """The engine is the build worker's, the ledger's key the release worker's; none but the builder is root."""
     for service in sorted(SERVICES):
         seen = deployment.compose(
-            "exec", "-T", service, "sh", "-c", "id -u; ls /var/run/docker.sock /run/secrets 2>/dev/null; env"
+            "exec",
+            "-T",
+            service,
+            "sh",
+            "-c",
+            "id -u; ls /var/run/docker.sock /run/secrets /etc/goldsmith/* 2>/dev/null; env",
         )
         lines = seen.splitlines()
         assert (lines[0] == "0") == (service == "worker-build"), service
         assert (ENGINE_SOCKET in lines) == (service == "worker-build"), service
         assert ("ledger.key" in lines) == (service == "worker-release"), service
+        assert ("client_secret" in lines) == (service == "worker-release"), service
+        assert not [line for line in lines if line.endswith((".key.pem", "_key.pem"))] or service == "sigstore"
         for secret in (deployment.directory / "secrets").iterdir():
             assert secret.read_text().strip() not in seen, f"{service} has {secret.name} in its environment"
         written = deployment.compose("exec", "-T", service, "sh", "-c", "touch /usr/x 2>&1 || true")

@@ -32,7 +32,9 @@ def small_package(directory: Path, name: str, version: str = "1.0") -> Path:
 
 
 @contextmanager
-def acme_archive(directory: Path, *packages: Path, suite: str = "trixie") -> Iterator[ExtraArchive]:
-    keyring = write_archive(directory / "archive", packages, suite=suite, origin="Acme", gnupg=directory / "gnupg")
+def acme_archive(
+    directory: Path, *packages: Path, suite: str = "trixie", origin: str = "Acme"
+) -> Iterator[ExtraArchive]:
+    keyring = write_archive(directory / "archive", packages, suite=suite, origin=origin, gnupg=directory / "gnupg")
     with serving(directory / "archive") as url:
         yield ExtraArchive(vendor="acme", url=url, keyring=str(keyring), suites=[suite])

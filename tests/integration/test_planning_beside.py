@@ -11,7 +11,7 @@ from builder.planning.apt import AptArchive, ArchiveUnavailable
 from builder.planning.debs import DebStore
 from builder.planning.extra import ExtraArchive
 from builder.planning.mirrored import MirrorSource
-from builder.planning.mirrors import find_mirrors
+from builder.planning.mirrors import MirrorUnknown, find_mirrors
 from tests.integration.signed_archive import acme_archive, small_package
 
 
@@ -62,6 +62,15 @@ def test_another_signature_than_that_of_its_keyring_is_not_believed(tmp_path: Pa
         archive = planned(tmp_path, other.model_copy(update={"keyring": ours.keyring}))
         with pytest.raises(ArchiveUnavailable):
             archive.refresh()
+
+
+def test_one_that_calls_itself_debian_is_refused(tmp_path: Path) -> None:
+    package = small_package(tmp_path, "tini", "99.0")
+    with (
+        acme_archive(tmp_path, package, origin="Debian") as acme,
+        pytest.raises(MirrorUnknown, match="that is Debian's name"),
+    ):
+        planned(tmp_path, acme).refresh()
 
 
 def test_an_archive_for_another_suite_is_not_asked(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class TestMetrics:
         assert found["goldsmith_builds_open", (("state", "queued"),)] == 1
         assert found["goldsmith_queue_messages", (("queue", "build"),)] == 1
         assert found["goldsmith_queue_oldest_seconds", (("queue", "build"),)] >= 0
-        ended = (("problem", "/problems/run-failed"), ("state", "failed"))
+        ended = (("family", "rejected"), ("problem", "/problems/run-failed"), ("state", "failed"))
         assert found["goldsmith_builds_ended_last_hour", ended] == 1
         assert found["goldsmith_ledger_entries_unsigned", ()] == 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from builder.errors import SettingsInvalid
 from builder.planning.extra import read_extra_archives
-from builder.planning.mirrors import Mirrors
+from builder.planning.mirrors import Mirrors, MirrorUnknown, find_mirrors
 
 FILE = """\
 apiVersion: goldsmith/v1
@@ -41,6 +41,17 @@ def test_its_packages_are_believed_by_its_own_keyring_alone_and_for_its_suites(f
 def test_what_lies_below_its_url_is_its_makers(file: Path) -> None:
     mirrors = Mirrors("http://d.example/debian", "http://d.example/security", read_extra_archives(file))
     assert [mirrors.vendor(base) for base in mirrors.bases] == [None, None, "acme"]
+
+
+def test_an_archive_below_anothers_url_keeps_its_maker(file: Path) -> None:
+    [acme] = read_extra_archives(file)
+    below = acme.model_copy(update={"url": "http://d.example/debian/acme"})
+    mirrors = Mirrors("http://d.example/debian", "http://d.example/security", (below,))
+    assert mirrors.place("http://d.example/debian/acme/pool/a.deb") == ("http://d.example/debian/acme", "pool/a.deb")
+    assert mirrors.place("http://d.example/debian/pool/a.deb") == ("http://d.example/debian", "pool/a.deb")
+    assert mirrors.place("http://e.example/debian/pool/a.deb") is None
+    with pytest.raises(MirrorUnknown):
+        find_mirrors("http://d.example/debian/acme/", "http://d.example/security", (below,))
 
 
 @pytest.mark.parametrize(

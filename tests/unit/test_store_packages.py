@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from builder.store.database import Database
-from builder.store.packages import Stated, remember, unknown
-from builder.store.schema import KnownPackage
+from builder.store.packages import KnownPackage, Stated, remember, unknown
 
 pytest_plugins = ["tests.unit.databases"]
 

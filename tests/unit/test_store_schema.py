@@ -26,7 +26,7 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds, errands, idempotency, webhooks
+from builder.store import audit, builds, errands, idempotency, packages, webhooks
 from builder.store import database as module
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
@@ -39,7 +39,7 @@ from tests.unit.ledgers import append_records, tree_rows
 
 pytest_plugins = ["tests.unit.databases"]
 # Each of these brings tables of its own, whichever tests run.
-MODELS = (audit, idempotency, webhooks)
+MODELS = (audit, idempotency, packages, webhooks)
 TABLES = set(Base.metadata.tables)
 # Those that came after the ledger's tree.
 LATER = {"audit", "idempotent_requests", "webhooks", "webhook_deliveries"}
