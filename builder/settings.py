@@ -64,6 +64,14 @@ class Settings(BaseSettings):
     build_memory_bytes: int = Field(default=2048 * _MIB, ge=64 * _MIB, description="Memory limit of a build container.")
     build_cpus: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="CPU limit of a build container.")
     build_processes: int = Field(default=512, ge=16, description="Process limit of a build container.")
+    build_disk_bytes: int = Field(
+        default=16 * 1024 * _MIB, ge=16 * _MIB, description="Limit of what a build container may write to disk."
+    )
+    engine_runtime: str | None = Field(
+        default=None,
+        description="The OCI runtime of build and test containers, as the engine calls it, such as `runsc` (gVisor) or "
+        "`kata`; by default the engine's own.",
+    )
     build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
     build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")
     network_steps: bool = Field(default=True, description="Whether a recipe's `run` steps may ask for a network.")

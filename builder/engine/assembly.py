@@ -27,6 +27,11 @@ _APT = [
     "-o", "DPkg::Options::=--force-unsafe-io", "-o", "DPkg::Options::=--force-confold", "-qq",
 ]  # fmt: skip
 _POLICY = "usr/sbin/policy-rc.d"
+# What a shell answers for a command that a signal ended: SIGKILL is also the kernel's for want of memory.
+_MEANINGS = {
+    137: " (killed, as what needs more memory than GOLDSMITH_BUILD_MEMORY_BYTES is)",
+    153: " (a file grew larger than GOLDSMITH_BUILD_DISK_BYTES)",
+}
 
 
 class InstallFailed(Rejected):
@@ -198,7 +203,9 @@ class Assembly:
         if ran.exit_code == 0:
             return ""
         lines = (ran.stderr or ran.stdout).strip().splitlines()[-6:]
-        return f"exit code {ran.exit_code}: " + ("\n".join(lines) or "it said nothing")
+        return f"exit code {ran.exit_code}{_MEANINGS.get(ran.exit_code, '')}: " + (
+            "\n".join(lines) or "it said nothing"
+        )
 
     def _put_archive(self, packages: Sequence[LockedPackage], debs: DebStore, *, with_policy: bool) -> None:
         with (

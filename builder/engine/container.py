@@ -15,6 +15,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, NotFound
 
+from builder.engine.disk import DiskQuota
 from builder.engine.faults import said, translated
 from builder.engine.network import own_network
 from builder.errors import Rejected
@@ -54,10 +55,11 @@ class Ran:
 class Container:
     """Starts at the first command. `check` is called a few times a second and may raise, which ends the wait."""
 
-    def __init__(self, api: APIClient, container_id: str, build_id: str) -> None:
+    def __init__(self, api: APIClient, container_id: str, build_id: str, disk: DiskQuota) -> None:
         self._api = api
         self.id = container_id
         self._build_id = build_id
+        self.disk = disk
         self._started = False
 
     def start(self) -> None:
@@ -125,16 +127,23 @@ class Container:
     ) -> Ran:
         """Run a command to its end. `deadline` is on the monotonic clock.
 
-        Raises CommandTimedOut, CommandImpossible, or whatever `check` raises; the container is killed then.
+        Raises CommandTimedOut, CommandImpossible, DiskQuotaExceeded, or whatever `check` raises; the container is
+        killed then.
         """
+
+        def watch() -> None:
+            check()
+            self.disk.check()
+
         self.start()
         with translated():
             execution = self._api.exec_create(self.id, list(argv), environment=environment, user=user)["Id"]
             stream = self._api.exec_start(execution, stream=True, demux=True)
         output = _Output(on_line)
         try:
-            for stdout, stderr in _watched(stream, check, deadline, argv[0]):
+            for stdout, stderr in _watched(stream, watch, deadline, argv[0]):
                 output.take(stdout, stderr)
+            self.disk.look()  # what reads files from now on would read all that was written, however much it is
         except BaseException:
             self.kill()
             raise

@@ -113,13 +113,15 @@ class Services:
     @cached_property
     def engine(self) -> Engine:
         settings = self.settings
-        limits = Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
+        limits = Limits(
+            settings.build_memory_bytes, settings.build_cpus, settings.build_processes, settings.build_disk_bytes
+        )
 
         def login(registry: str) -> tuple[str, str] | None:
             found = self.credentials.find(registry)
             return (found.username, found.password) if found else None
 
-        return Engine(settings.engine_url, limits, login)
+        return Engine(settings.engine_url, limits, login, runtime=settings.engine_runtime)
 
     @cached_property
     def bases(self) -> BaseImages:
