@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
     build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")
     network_steps: bool = Field(default=True, description="Whether a recipe's `run` steps may ask for a network.")
+    build_secrets_directory: Path | None = Field(
+        default=None,
+        description="A directory with the secrets of the service's own recipes, `RECIPE/NAME`, mode 0600, for steps "
+        "that name them: docs/security/secrets.md.",
+    )
     image_bytes: int = Field(default=16 * 1024 * _MIB, ge=_MIB, description="Limit of an image's uncompressed size.")
     engine_cache_bytes: int = Field(
         default=10 * 1024 * _MIB,

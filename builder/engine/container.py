@@ -7,7 +7,7 @@ import queue
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,9 @@ _MAX_LINE = 8192
 _KEPT_OUTPUT = 64 * 1024
 _LARGEST_FILE = 64 * 1024 * 1024
 
+# Where secrets are, in memory: below /run, which the canonical form empties.
+SECRETS = "/run/secrets"
+
 Check = Callable[[], None]
 
 
@@ -41,6 +44,11 @@ class CommandImpossible(Rejected):
 class FilesImpossible(Rejected):
     slug = "files-impossible"
     title = "Files cannot be put where the recipe wants them"
+
+
+class SecretNotHeld(Rejected):
+    slug = "secret-not-held"
+    title = "A secret cannot be handed to a step in this base"
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,43 @@ class Container:
             finally:
                 self.kill()
                 self._move(network, "none")
+
+    @contextmanager
+    def holding(self, values: Mapping[str, bytes], deadline: float) -> Iterator[None]:
+        """Keep values as files below /run/secrets, in memory, for the length of the block.
+
+        The container is stopped before and after, so that nothing but the block's own commands finds them. It must have
+        been made for secrets. `deadline` is on the monotonic clock. Raises SecretNotHeld.
+        """
+        self.kill()
+        try:
+            self.start()
+            for name, value in values.items():
+                self._hand_in(f"{SECRETS}/{name}", value, max(1.0, deadline - time.monotonic()))
+            yield
+        finally:
+            self.kill()
+
+    def _hand_in(self, path: str, content: bytes, seconds: float) -> None:
+        """Through a command's standard input: archives go to the disk below a mount, and arguments are seen by many."""
+        write = ["/bin/sh", "-euc", 'umask 077; head -c "$1" >"$2"', "sh", str(len(content)), path]
+        with translated():
+            execution = self._api.exec_create(self.id, write, stdin=True)["Id"]
+            stream = self._api.exec_start(execution, socket=True)
+        try:
+            # Of a socket.SocketIO the socket itself; over TLS it is what is answered.
+            connection: Any = getattr(stream, "_sock", stream)
+            connection.settimeout(seconds)
+            connection.sendall(content)
+            while connection.recv(4096):
+                pass
+        except OSError as error:
+            raise SecretNotHeld(f"the base cannot take a secret in: {error}") from error
+        finally:
+            stream.close()
+        with translated():
+            if self._api.exec_inspect(execution)["ExitCode"] != 0:
+                raise SecretNotHeld("the base cannot take a secret in: it needs sh and head", hint="add coreutils")
 
     def _move(self, origin: str, destination: str) -> None:
         with translated(), suppress(NotFound):  # somebody removed it: there is nothing left to connect

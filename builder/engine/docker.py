@@ -15,7 +15,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as DockerContainer
 from docker.types import Ulimit
 
-from builder.engine.container import Container
+from builder.engine.container import SECRETS, Container
 from builder.engine.disk import DiskQuota
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, own_network
@@ -168,8 +168,12 @@ class Engine:
             return True
 
     @contextmanager
-    def build_container(self, image: str, build_id: str, environment: Mapping[str, str]) -> Iterator[Container]:
+    def build_container(
+        self, image: str, build_id: str, environment: Mapping[str, str], *, secrets: bool = False
+    ) -> Iterator[Container]:
         """A container to build in: no network, few capabilities, limits on everything. Removed in every case.
+
+        `secrets` has it keep what it is given as secrets in memory.
 
         Raises BaseVanished.
         """
@@ -187,6 +191,7 @@ class Engine:
                 cap_add=_CAPABILITIES,
                 security_opt=["no-new-privileges", f"seccomp={build_profile()}"],
                 labels={BUILD_LABEL: build_id},
+                tmpfs={SECRETS: "size=4m,mode=0700"} if secrets else {},
                 **self._limited(),
             )
         with self._removed(str(created.id)):
