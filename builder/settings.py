@@ -6,16 +6,18 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from builder.errors import SettingsInvalid
+from builder.private import is_example
 
 _MIB = 1024 * 1024
 _LISTS = (
-    "insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses",
-    "webhook_events", "git_hosts",
+    "insecure_registries", "private_registries", "trivy_sha256", "exception_approvers", "high_priority_callers",
+    "ledger_witnesses", "webhook_events", "git_hosts",
 )  # fmt: skip
 
 
@@ -57,6 +59,11 @@ class Settings(BaseSettings):
     docker_config: Path | None = Field(default=None, description="A Docker config.json with registry credentials.")
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Registries spoken to over plain HTTP, comma-separated; loopback ones always are."
+    )
+    private_registries: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Registries at private or loopback addresses that recipes and comparisons may name, beside "
+        "`registry` and `insecure_registries`; comma-separated HOST[:PORT].",
     )
 
     # Container engine (only the build worker)
@@ -250,6 +257,17 @@ class Settings(BaseSettings):
         if not all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests):
             raise ValueError("each must be a sha256 of 64 hex digits")
         return digests
+
+    @model_validator(mode="after")
+    def _no_example_passwords(self) -> Self:
+        for name, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url.get_secret_value())):
+            try:
+                password = urlsplit(url).password
+            except ValueError:
+                continue  # whoever connects says what is wrong with it
+            if password is not None and is_example(unquote(password)):
+                raise ValueError(f"{name} has a password that anybody would try first; `scripts/secrets` makes others")
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

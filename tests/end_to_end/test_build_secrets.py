@@ -89,8 +89,8 @@ def test_the_record_names_it(goldsmith: Goldsmith, released: Released) -> None:
 
 def test_no_answer_and_no_command_has_its_value(goldsmith: Goldsmith, released: Released) -> None:
     build, digest = released.build["id"], released.digest
-    paths = [f"/v1/builds/{build}", f"/v1/builds/{build}/logs", f"/v1/builds/{build}/lock", "/v1/builds",
-             f"/v1/builds/{build}/verdict", f"/v1/images/{digest}/attestations", f"/v1/images/{digest}/bundle"]  # fmt: skip
+    paths = [f"/v1/builds/{build}{what}" for what in ("", "/logs", "/lock", "/verdict")]
+    paths += ["/v1/builds", f"/v1/images/{digest}/attestations", f"/v1/images/{digest}/bundle"]
     answers = [goldsmith.api.get(path).raise_for_status().content for path in paths]
     answers += [goldsmith.run(*command).stdout.encode() for command in (("show", build), ("logs", build))]
     assert [held(unpacked(answer)) for answer in answers] == [[]] * len(answers)
