@@ -11,16 +11,17 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
-from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
+from builder.errors import Broken, Fault, ProgramFailed, Rejected
 from builder.locking import exclusive
 from builder.planning.debs import DebStore, field, made_at
+from builder.planning.indexes import ArchiveUnavailable, packages_in
 from builder.planning.lock import LockedArchive, LockedPackage
 from builder.planning.mirrored import HELPER
 from builder.planning.mirrors import Mirrors
@@ -80,11 +81,6 @@ class PackageUnknown(Rejected):
 class PackagesConflict(Rejected):
     slug = "packages-conflict"
     title = "The packages cannot be installed together"
-
-
-class ArchiveUnavailable(Unavailable):
-    slug = "archive-unavailable"
-    title = "The Debian archive does not answer"
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ class AptArchive:
         wanted = frozenset(digests)
         with self._locked():
             files, makers = sorted((self._root / "lists").glob("*_Packages")), self._makers()
-            return [package for file in files for package in _stated_in(file, wanted, makers.get(str(file)))]
+            return [package for file in files for package in packages_in(file, wanted, makers.get(str(file)))]
 
     def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
         """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.
@@ -366,29 +362,6 @@ class AptArchive:
                 env={"APT_CONFIG": file.name, "DEBIAN_FRONTEND": "noninteractive"},
                 should_stop=self._should_stop,
             )
-
-
-def _stated_in(index: Path, wanted: frozenset[str], vendor: str | None) -> Iterator[LockedPackage]:
-    """The wanted stanzas of a Packages file (deb822), which apt has verified."""
-    stanza: dict[str, str] = {}
-    with index.open(encoding="utf-8", errors="replace") as lines:
-        for line in chain(lines, ["\n"]):
-            if line != "\n":
-                name, colon, value = line.partition(": ")
-                if colon:
-                    stanza[name] = value.strip()
-                continue
-            if stanza.get("SHA256") in wanted:
-                yield LockedPackage(
-                    name=stanza["Package"],
-                    version=stanza["Version"],
-                    architecture=stanza["Architecture"],
-                    size=int(stanza["Size"]),
-                    sha256=stanza["SHA256"],
-                    path=stanza["Filename"],
-                    vendor=vendor,
-                )
-            stanza = {}
 
 
 def _last_error(text: str) -> str:

@@ -105,7 +105,7 @@ def test_nothing_that_is_kept_has_its_value(goldsmith: Goldsmith, released: Rele
 
 
 def test_a_recipe_that_a_request_brings_is_given_none(goldsmith: Goldsmith) -> None:
-    wanted = goldsmith.recipe("secretive", run=[{"shell": "cat /run/secrets/TOKEN", "secrets": ["TOKEN"]}])
+    wanted = goldsmith.recipe("wants-secrets", run=[{"shell": "cat /run/secrets/TOKEN", "secrets": ["TOKEN"]}])
     answer = goldsmith.api.post("/v1/builds", json={"recipe": wanted})
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/secrets-not-allowed"

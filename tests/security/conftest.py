@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 import docker
+import hypothesis
 import pytest
 
 from builder.engine.docker import Engine, Limits
@@ -38,3 +39,7 @@ def image(engine: Engine, sdk: docker.DockerClient, tmp_path_factory: pytest.Tem
 @pytest.fixture
 def build_id() -> str:
     return f"test{secrets.token_hex(11)}"
+
+
+# `scripts/fuzz` asks for the second.
+hypothesis.settings.register_profile("hours", max_examples=5_000)
