@@ -6,6 +6,21 @@ import os
 import stat
 from pathlib import Path
 
+# What stands in documentation, and what programs come with.
+_EXAMPLES = frozenset(
+    (
+        "admin", "changeit", "changeme", "default", "example", "foobar", "goldsmith", "guest", "letmein", "pass",
+        "passw0rd", "password", "placeholder", "postgres", "qwerty", "redis", "registry", "replaceme", "root", "secret",
+        "test", "todo",
+    )
+)  # fmt: skip
+
+
+def is_example(secret: str) -> bool:
+    """Whether a secret is none: empty, one character again and again, or a word that anybody would try first."""
+    plain = "".join(c for c in secret.lower() if c.isalnum())
+    return len(set(secret)) < 2 or plain.rstrip("0123456789") in _EXAMPLES or plain in _EXAMPLES
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a new file that nobody but its owner can ever have read, whatever the umask. Raises OSError."""

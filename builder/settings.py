@@ -6,16 +6,18 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from builder.errors import SettingsInvalid
+from builder.private import is_example
 
 _MIB = 1024 * 1024
 _LISTS = (
-    "insecure_registries", "trivy_sha256", "exception_approvers", "high_priority_callers", "ledger_witnesses",
-    "webhook_events", "git_hosts",
+    "insecure_registries", "private_registries", "trivy_sha256", "exception_approvers", "high_priority_callers",
+    "ledger_witnesses", "webhook_events", "git_hosts",
 )  # fmt: skip
 
 
@@ -58,15 +60,33 @@ class Settings(BaseSettings):
     insecure_registries: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Registries spoken to over plain HTTP, comma-separated; loopback ones always are."
     )
+    private_registries: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Registries at private or loopback addresses that recipes and comparisons may name, beside "
+        "`registry` and `insecure_registries`; comma-separated HOST[:PORT].",
+    )
 
     # Container engine (only the build worker)
     engine_url: str = Field(default="unix:///var/run/docker.sock", description="The Docker Engine of the build worker.")
     build_memory_bytes: int = Field(default=2048 * _MIB, ge=64 * _MIB, description="Memory limit of a build container.")
     build_cpus: float = Field(default=2.0, gt=0, allow_inf_nan=False, description="CPU limit of a build container.")
     build_processes: int = Field(default=512, ge=16, description="Process limit of a build container.")
+    build_disk_bytes: int = Field(
+        default=16 * 1024 * _MIB, ge=16 * _MIB, description="Limit of what a build container may write to disk."
+    )
+    engine_runtime: str | None = Field(
+        default=None,
+        description="The OCI runtime of build and test containers, as the engine calls it, such as `runsc` (gVisor) or "
+        "`kata`; by default the engine's own.",
+    )
     build_seconds: int = Field(default=1800, ge=10, description="Time limit of a whole build step.")
     build_log_bytes: int = Field(default=8 * _MIB, ge=4096, description="Limit of a build's log.")
     network_steps: bool = Field(default=True, description="Whether a recipe's `run` steps may ask for a network.")
+    build_secrets_directory: Path | None = Field(
+        default=None,
+        description="A directory with the secrets of the service's own recipes, `RECIPE/NAME`, mode 0600, for steps "
+        "that name them: docs/security/secrets.md.",
+    )
     image_bytes: int = Field(default=16 * 1024 * _MIB, ge=_MIB, description="Limit of an image's uncompressed size.")
     engine_cache_bytes: int = Field(
         default=10 * 1024 * _MIB,
@@ -245,6 +265,17 @@ class Settings(BaseSettings):
         if not all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in digests):
             raise ValueError("each must be a sha256 of 64 hex digits")
         return digests
+
+    @model_validator(mode="after")
+    def _no_example_passwords(self) -> Self:
+        for name, url in (("DATABASE_URL", self.database_url), ("REDIS_URL", self.redis_url.get_secret_value())):
+            try:
+                password = urlsplit(url).password
+            except ValueError:
+                continue  # whoever connects says what is wrong with it
+            if password is not None and is_example(unquote(password)):
+                raise ValueError(f"{name} has a password that anybody would try first; `scripts/secrets` makes others")
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

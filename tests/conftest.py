@@ -36,7 +36,9 @@ class ByEngine(LoadScopeScheduling):
 
 @cache
 def _needs_the_engine(file: Path) -> bool:
-    return "end_to_end" in file.parts or ("integration" in file.parts and "docker" in file.read_text())
+    return "end_to_end" in file.parts or bool(
+        {"integration", "security"} & {*file.parts} and "docker" in file.read_text()
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -33,6 +33,21 @@ def migrate(json: Json = False) -> None:
         say("the database is up to date")
 
 
+@app.command()
+def grants(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="The PostgreSQL role that serves the API.")],
+) -> None:
+    """Print SQL that lets a PostgreSQL role serve the API and change nothing of the ledger.
+
+    The owner of the tables runs it, after each `admin migrate`: docs/security/database.md.
+    """
+    import sys
+
+    from builder.store.grants import api_grants
+
+    sys.stdout.write(api_grants(role))
+
+
 @app.command("create-key")
 def create_key(
     context: typer.Context,

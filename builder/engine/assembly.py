@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder.engine.accounts import Accounts
 from builder.engine.container import Check, Container
+from builder.engine.secrets import BuildSecrets
 from builder.errors import Broken, Rejected
 from builder.planning.debs import DebStore
 from builder.planning.flat import write_flat_archive
@@ -27,6 +28,11 @@ _APT = [
     "-o", "DPkg::Options::=--force-unsafe-io", "-o", "DPkg::Options::=--force-confold", "-qq",
 ]  # fmt: skip
 _POLICY = "usr/sbin/policy-rc.d"
+# What a shell answers for a command that a signal ended: SIGKILL is also the kernel's for want of memory.
+_MEANINGS = {
+    137: " (killed, as what needs more memory than GOLDSMITH_BUILD_MEMORY_BYTES is)",
+    153: " (a file grew larger than GOLDSMITH_BUILD_DISK_BYTES)",
+}
 
 
 class InstallFailed(Rejected):
@@ -62,6 +68,7 @@ class Assembly:
     deadline: float
     on_line: Callable[[str], None]
     spool: Path
+    secrets: BuildSecrets = field(default_factory=lambda: BuildSecrets({}))
     _accounts: dict[str, tuple[tarfile.TarInfo, bytes]] | None = field(default=None, init=False, repr=False)
 
     def dpkg_status(self) -> bytes:
@@ -138,7 +145,7 @@ class Assembly:
         self.container.put(buffer.getvalue())
 
     def run(self, steps: Sequence[Arguments | RunStep], environment: dict[str, str]) -> None:
-        """Run the recipe's own commands, in order, each without a network unless it asks for one.
+        """Run the recipe's own commands, in order, each without a network or secrets unless it asks for them.
 
         Raises RunFailed with the end of what the command said, or PackagesVanished.
         """
@@ -148,9 +155,14 @@ class Assembly:
         for index, written in enumerate(steps):
             step = written if isinstance(written, RunStep) else RunStep(command=written)
             shown = " ".join(step.command) if step.command else "shell script"
-            self.on_line(f"$ {shown}" + (" (with a network)" if step.network else ""))
-            with self.container.networked() if step.network else nullcontext():
-                said = self._run(step.argv, environment)
+            given = f" (with the secrets {', '.join(step.secrets)})" if step.secrets else ""
+            self.on_line(f"$ {shown}" + (" (with a network)" if step.network else "") + given)
+            values = self.secrets.named(step.secrets)
+            with (
+                self.container.networked() if step.network else nullcontext(),
+                self.container.holding(values, self.deadline) if values else nullcontext(),
+            ):
+                said = self.secrets.redacted(self._run(step.argv, environment))
             if said:
                 raise RunFailed(
                     f"spec.run[{index}] ({shown[:200]}) failed: {said}", hint="the build's log has all of it"
@@ -186,7 +198,7 @@ class Assembly:
             argv,
             check=self.check,
             deadline=self.deadline,
-            on_line=self.on_line,
+            on_line=lambda line: self.on_line(self.secrets.redacted(line)),
             environment={
                 "SOURCE_DATE_EPOCH": str(self.epoch),
                 "DEBIAN_FRONTEND": "noninteractive",
@@ -198,7 +210,9 @@ class Assembly:
         if ran.exit_code == 0:
             return ""
         lines = (ran.stderr or ran.stdout).strip().splitlines()[-6:]
-        return f"exit code {ran.exit_code}: " + ("\n".join(lines) or "it said nothing")
+        return f"exit code {ran.exit_code}{_MEANINGS.get(ran.exit_code, '')}: " + (
+            "\n".join(lines) or "it said nothing"
+        )
 
     def _put_archive(self, packages: Sequence[LockedPackage], debs: DebStore, *, with_policy: bool) -> None:
         with (

@@ -7,7 +7,7 @@ import queue
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, NotFound
 
+from builder.engine.disk import DiskQuota
 from builder.engine.faults import said, translated
 from builder.engine.network import own_network
 from builder.errors import Rejected
@@ -23,6 +24,9 @@ _POLL_SECONDS = 0.2
 _MAX_LINE = 8192
 _KEPT_OUTPUT = 64 * 1024
 _LARGEST_FILE = 64 * 1024 * 1024
+
+# Where secrets are, in memory: below /run, which the canonical form empties.
+SECRETS = "/run/secrets"
 
 Check = Callable[[], None]
 
@@ -42,6 +46,11 @@ class FilesImpossible(Rejected):
     title = "Files cannot be put where the recipe wants them"
 
 
+class SecretNotHeld(Rejected):
+    slug = "secret-not-held"
+    title = "A secret cannot be handed to a step in this base"
+
+
 @dataclass(frozen=True)
 class Ran:
     """A command that ended. Of each stream the last 64 KiB are kept."""
@@ -54,10 +63,11 @@ class Ran:
 class Container:
     """Starts at the first command. `check` is called a few times a second and may raise, which ends the wait."""
 
-    def __init__(self, api: APIClient, container_id: str, build_id: str) -> None:
+    def __init__(self, api: APIClient, container_id: str, build_id: str, disk: DiskQuota) -> None:
         self._api = api
         self.id = container_id
         self._build_id = build_id
+        self.disk = disk
         self._started = False
 
     def start(self) -> None:
@@ -93,6 +103,43 @@ class Container:
                 self.kill()
                 self._move(network, "none")
 
+    @contextmanager
+    def holding(self, values: Mapping[str, bytes], deadline: float) -> Iterator[None]:
+        """Keep values as files below /run/secrets, in memory, for the length of the block.
+
+        The container is stopped before and after, so that nothing but the block's own commands finds them. It must have
+        been made for secrets. `deadline` is on the monotonic clock. Raises SecretNotHeld.
+        """
+        self.kill()
+        try:
+            self.start()
+            for name, value in values.items():
+                self._hand_in(f"{SECRETS}/{name}", value, max(1.0, deadline - time.monotonic()))
+            yield
+        finally:
+            self.kill()
+
+    def _hand_in(self, path: str, content: bytes, seconds: float) -> None:
+        """Through a command's standard input: archives go to the disk below a mount, and arguments are seen by many."""
+        write = ["/bin/sh", "-euc", 'umask 077; head -c "$1" >"$2"', "sh", str(len(content)), path]
+        with translated():
+            execution = self._api.exec_create(self.id, write, stdin=True)["Id"]
+            stream = self._api.exec_start(execution, socket=True)
+        try:
+            # Of a socket.SocketIO the socket itself; over TLS it is what is answered.
+            connection: Any = getattr(stream, "_sock", stream)
+            connection.settimeout(seconds)
+            connection.sendall(content)
+            while connection.recv(4096):
+                pass
+        except OSError as error:
+            raise SecretNotHeld(f"the base cannot take a secret in: {error}") from error
+        finally:
+            stream.close()
+        with translated():
+            if self._api.exec_inspect(execution)["ExitCode"] != 0:
+                raise SecretNotHeld("the base cannot take a secret in: it needs sh and head", hint="add coreutils")
+
     def _move(self, origin: str, destination: str) -> None:
         with translated(), suppress(NotFound):  # somebody removed it: there is nothing left to connect
             self._api.disconnect_container_from_network(self.id, origin)
@@ -125,16 +172,23 @@ class Container:
     ) -> Ran:
         """Run a command to its end. `deadline` is on the monotonic clock.
 
-        Raises CommandTimedOut, CommandImpossible, or whatever `check` raises; the container is killed then.
+        Raises CommandTimedOut, CommandImpossible, DiskQuotaExceeded, or whatever `check` raises; the container is
+        killed then.
         """
+
+        def watch() -> None:
+            check()
+            self.disk.check()
+
         self.start()
         with translated():
             execution = self._api.exec_create(self.id, list(argv), environment=environment, user=user)["Id"]
             stream = self._api.exec_start(execution, stream=True, demux=True)
         output = _Output(on_line)
         try:
-            for stdout, stderr in _watched(stream, check, deadline, argv[0]):
+            for stdout, stderr in _watched(stream, watch, deadline, argv[0]):
                 output.take(stdout, stderr)
+            self.disk.look()  # what reads files from now on would read all that was written, however much it is
         except BaseException:
             self.kill()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as DockerContainer
+from docker.types import Ulimit
 
-from builder.engine.container import Container
+from builder.engine.container import SECRETS, Container
+from builder.engine.disk import DiskQuota
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, own_network
 from builder.engine.syscalls import build_profile
-from builder.errors import Rejected, Unavailable
+from builder.errors import Rejected, SettingsInvalid, Unavailable
 
 CACHE_REPOSITORY = "goldsmith-cache"
 
@@ -25,6 +28,8 @@ CACHE_REPOSITORY = "goldsmith-cache"
 _CAPABILITIES = [
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 ]  # fmt: skip
+# Of those that an engine gives, what no server needs and an attacker wants.
+_NOT_IN_TRIALS = ["AUDIT_WRITE", "MKNOD", "NET_RAW"]
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
@@ -58,14 +63,17 @@ class Limits:
     memory_bytes: int
     cpus: float
     processes: int
+    disk_bytes: int = 16 * 1024**3
 
 
 class Engine:
-    """One connection to one engine. `login` answers (user, password) for a registry's host, for that one alone."""
+    """One connection to one engine. `login` answers (user, password) for a registry's host, for that one alone;
+    `runtime` is the OCI runtime of all containers, by the name that the engine knows it by."""
 
-    def __init__(self, url: str, limits: Limits, login: Login = lambda _: None) -> None:
+    def __init__(self, url: str, limits: Limits, login: Login = lambda _: None, *, runtime: str | None = None) -> None:
         self._limits = limits
         self._login = login
+        self._runtime = runtime
         try:
             self._client = docker.DockerClient(base_url=url, timeout=120, version="auto")
         except (DockerException, requests.RequestException) as error:
@@ -77,9 +85,23 @@ class Engine:
         self._client.close()
 
     def identity(self) -> str:
-        """The engine's name and version, for the record."""
+        """The engine's name and version and how it walls containers off, for the record."""
+        walls = ["rootless"] if "rootless" in self._security else []
+        walls += ["user namespaces"] if "userns" in self._security else []
+        walls += [f"runtime {self._runtime}"] if self._runtime else []
         with translated():
-            return f"docker {self._client.version()['Version']}"
+            return ", ".join([f"docker {self._client.version()['Version']}", *walls])
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        with translated():
+            return dict(self._client.info())
+
+    @property
+    def _security(self) -> set[str]:
+        """The engine's own names of what is on: `seccomp`, `userns`, `rootless`…"""
+        options = self._about.get("SecurityOptions") or []
+        return {part.removeprefix("name=") for option in options for part in option.split(",")}
 
     def architecture(self) -> str:
         """The engine's architecture in Debian's and OCI's word: amd64, arm64."""
@@ -146,12 +168,16 @@ class Engine:
             return True
 
     @contextmanager
-    def build_container(self, image: str, build_id: str, environment: Mapping[str, str]) -> Iterator[Container]:
+    def build_container(
+        self, image: str, build_id: str, environment: Mapping[str, str], *, secrets: bool = False
+    ) -> Iterator[Container]:
         """A container to build in: no network, few capabilities, limits on everything. Removed in every case.
+
+        `secrets` has it keep what it is given as secrets in memory.
 
         Raises BaseVanished.
         """
-        with translated(), _needing(image):
+        with translated(), self._needing(image):
             created = self._client.containers.create(
                 image,
                 entrypoint=_IDLE,
@@ -165,10 +191,11 @@ class Engine:
                 cap_add=_CAPABILITIES,
                 security_opt=["no-new-privileges", f"seccomp={build_profile()}"],
                 labels={BUILD_LABEL: build_id},
+                tmpfs={SECRETS: "size=4m,mode=0700"} if secrets else {},
                 **self._limited(),
             )
         with self._removed(str(created.id)):
-            yield Container(self._client.api, str(created.id), build_id)
+            yield self._container(str(created.id), build_id)
 
     @contextmanager
     def trial_container(self, image: str, build_id: str, command: list[str] | None = None) -> Iterator[Container]:
@@ -185,11 +212,13 @@ class Engine:
                         image,
                         **replaced,
                         network=network,
+                        cap_drop=_NOT_IN_TRIALS,
                         security_opt=["no-new-privileges"],
                         labels={BUILD_LABEL: build_id},
                         **self._limited(),
                     )
                 except APIError as error:
+                    self._refuse_unknown_runtime(error)
                     if "No command specified" in said(error):
                         raise CommandMissing(
                             "a test needs the image started, but neither the recipe nor its base says what to start",
@@ -197,7 +226,7 @@ class Engine:
                         ) from error
                     raise
             with self._removed(str(created.id)):
-                yield Container(self._client.api, str(created.id), build_id)
+                yield self._container(str(created.id), build_id)
 
     def builds_with_leftovers(self) -> set[str]:
         """The ids of all builds that have a container or a network in this engine."""
@@ -224,8 +253,35 @@ class Engine:
             "memswap_limit": self._limits.memory_bytes,
             "nano_cpus": int(self._limits.cpus * 1e9),
             "pids_limit": self._limits.processes,
+            "ulimits": [Ulimit(name="fsize", soft=self._limits.disk_bytes, hard=self._limits.disk_bytes)],
+            "runtime": self._runtime,
             "log_config": {"type": "json-file", "config": {"max-size": "8m", "max-file": "1"}},
         }
+
+    def _container(self, container_id: str, build_id: str) -> Container:
+        root = Path(str(self._about.get("DockerRootDir") or "/nonexistent"))
+        quota = DiskQuota(self._client.api, container_id, self._limits.disk_bytes, root if root.is_dir() else None)
+        return Container(self._client.api, container_id, build_id, quota)
+
+    @contextmanager
+    def _needing(self, image: str) -> Iterator[None]:
+        try:
+            yield
+        except ImageNotFound as error:
+            raise BaseVanished(
+                f"the engine no longer has the base image {image}", hint="build again: it is then had anew"
+            ) from error
+        except APIError as error:
+            self._refuse_unknown_runtime(error)
+            raise
+
+    def _refuse_unknown_runtime(self, error: APIError) -> None:
+        if self._runtime is not None and "unknown" in said(error).lower() and "runtime" in said(error).lower():
+            known = ", ".join(sorted(self._about.get("Runtimes") or {})) or "none"
+            raise SettingsInvalid(
+                f"GOLDSMITH_ENGINE_RUNTIME: the engine knows no runtime {self._runtime!r}, but {known}",
+                hint="have it registered in the engine's daemon.json, or choose one of these",
+            ) from error
 
     @contextmanager
     def _removed(self, container_id: str) -> Iterator[None]:
@@ -234,16 +290,6 @@ class Engine:
         finally:
             with translated(), suppress(NotFound):
                 _remove(self._client.containers.get(container_id))
-
-
-@contextmanager
-def _needing(image: str) -> Iterator[None]:
-    try:
-        yield
-    except ImageNotFound as error:
-        raise BaseVanished(
-            f"the engine no longer has the base image {image}", hint="build again: it is then had anew"
-        ) from error
 
 
 def _remove(container: DockerContainer) -> None:

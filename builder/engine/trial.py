@@ -161,6 +161,7 @@ def _until(seconds: int, container: Container, check: Check, deadline: float, pr
     end = min(time.monotonic() + seconds, deadline)
     while True:
         check()
+        container.disk.check()
         exit_code = container.exit_code()
         if exit_code is not None:
             said = "\n".join(container.output(6).splitlines())

@@ -176,13 +176,20 @@ def parse_config(data: bytes) -> ImageConfig:
 
 
 def media_type_of(data: bytes) -> str:
-    """The media type that a manifest or index says it has; an OCI document may leave it out (manifest.md)."""
+    """The media type that a manifest or index says it has; an OCI document may leave it out (manifest.md).
+
+    Raises DocumentInvalid, also for what is both: each reader would take it for another (CVE-2021-41190).
+    """
 
     class _Typed(_Document):
         media_type: str | None = None
         manifests: list[Any] | None = None
+        layers: list[Any] | None = None
+        config: Any = None
 
     document = _parse(_Typed, data)
+    if document.manifests is not None and (document.layers is not None or document.config is not None):
+        raise DocumentInvalid("the document is an image and an index at once")
     return document.media_type or (INDEX if document.manifests is not None else MANIFEST)
 
 

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from builder.engine.assembly import Assembly
-from builder.engine.container import Container, stream_of
+from builder.engine.container import stream_of
 from builder.engine.hardening import PACKAGE_MANAGER, Edit, described, hardening_edit
 from builder.image.canonical import canonicalise
 from builder.image.tarstream import Limits
+from builder.pipeline.build_secrets import secrets_of
 from builder.pipeline.composing import Composed, compose
 from builder.pipeline.journal import StepScope
 from builder.pipeline.preparing import Prepared
@@ -23,9 +24,12 @@ from builder.recipes.model import Hardening
 def assemble(services: Services, task: Task, prepared: Prepared, spool: Path, deadline: float) -> Composed:
     """Raises what the recipe's steps, the engine and the canonical form raise."""
     spec, lock = task.recipe.spec, prepared.lock
-    with services.engine.build_container(prepared.engine_image, task.build.id, spec.environment) as container:
+    secrets = secrets_of(services, task)
+    with services.engine.build_container(
+        prepared.engine_image, task.build.id, spec.environment, secrets=bool(spec.secrets)
+    ) as container:
         assembly = Assembly(
-            container, lock.epoch, task.watch.check, deadline, partial(task.journal.add, "build"), spool
+            container, lock.epoch, task.watch.check, deadline, partial(task.journal.add, "build"), spool, secrets
         )
         with _logged(task, assembly, "packages") as step:
             assembly.install(spec.packages, lock.packages, services.debs)
@@ -40,12 +44,17 @@ def assemble(services: Services, task: Task, prepared: Prepared, spool: Path, de
             assembly.run(spec.run, spec.environment)
             with_network = len(spec.network_steps)
             reach = f"{with_network} WITH network: not hermetic" if with_network else "without network"
-            step.summary = f"{len(spec.run)} commands, {reach}"
+            given = f", secrets: {', '.join(spec.secrets)}" if spec.secrets else ""
+            step.summary = f"{len(spec.run)} commands, {reach}{given}"
         with _logged(task, assembly, "harden") as step:
             edit = _harden(assembly, spec.hardening)
             step.summary = described(spec.hardening)
         with task.journal.step("canonicalise") as step:
-            composed = _canonicalise(services, task, container, prepared, edit, spool)
+            container.kill()
+            exported = _watched(container.export(), task)
+            if spec.secrets:
+                exported = secrets.refused_in(exported)
+            composed = _canonicalise(services, task, exported, prepared, edit, spool)
             size = composed.layer.size if composed.layer else 0
             step.summary = (
                 f"{composed.inventory.entries} paths, a layer of {size / 1e6:.1f} MB, {composed.manifest_digest}"
@@ -62,11 +71,10 @@ def _harden(assembly: Assembly, hardening: Hardening) -> Edit:
 
 
 def _canonicalise(
-    services: Services, task: Task, container: Container, prepared: Prepared, edit: Edit, spool: Path
+    services: Services, task: Task, exported: Iterator[bytes], prepared: Prepared, edit: Edit, spool: Path
 ) -> Composed:
-    container.kill()
     with canonicalise(
-        stream_of(_watched(container.export(), task)),
+        stream_of(exported),
         spool_dir=spool,
         epoch=prepared.lock.epoch,
         limits=Limits(max_bytes=services.settings.image_bytes),

@@ -23,6 +23,9 @@ _CONTROLS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+# Each is a row: eight million empty lines would be as many rows.
+_COST_OF_A_LINE = 32
+
 
 class LogTooLong(Rejected):
     slug = "log-too-long"
@@ -42,7 +45,7 @@ class StepScope:
 
 
 class Journal:
-    """Buffers lines; `flush` writes them. `limit` is in characters for the whole stage.
+    """Buffers lines; `flush` writes them. `limit` is in characters for the whole stage, and a line counts for 32 more.
 
     Whoever has lost the claim writes nothing any more: another worker's steps and lines are not mixed with ours.
     """
@@ -69,7 +72,7 @@ class Journal:
         except BaseException as error:
             state = "failed"
             scope.summary = error.detail if isinstance(error, GoldsmithError) else type(error).__name__
-            self._append(name, f"failed: {scope.summary}")
+            self._keep(name, printable(f"failed: {scope.summary}").split("\n"))
             raise
         finally:
             persistently(lambda: self._finish(step_id, state, scope.summary))
@@ -85,10 +88,11 @@ class Journal:
 
     def add(self, step: str, text: str) -> None:
         """Raises LogTooLong when the stage has said enough."""
-        self._left -= len(text) + 1
+        lines = printable(text).split("\n")
+        self._left -= sum(map(len, lines)) + len(lines) * _COST_OF_A_LINE
         if self._left < 0:
             raise LogTooLong("the build wrote more output than it may", hint="GOLDSMITH_BUILD_LOG_BYTES is the limit")
-        self._append(step, text)
+        self._keep(step, lines)
 
     def flush(self) -> None:
         self._write(None)
@@ -111,10 +115,10 @@ class Journal:
                     self._lines[:0] = lines
                 raise
 
-    def _append(self, step: str, text: str) -> None:
+    def _keep(self, step: str, lines: list[str]) -> None:
         now = time.time()
         with self._lock:
-            self._lines.extend(rows.Line(now, step, line) for line in printable(text).split("\n"))
+            self._lines.extend(rows.Line(now, step, line) for line in lines)
 
 
 def printable(text: str) -> str:

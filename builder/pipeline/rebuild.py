@@ -110,7 +110,7 @@ class RebuildStage:
             )
 
     def _materials(self, task: Task, repository: Repository, record: SignedRecord) -> Materials:
-        if _offline(task) and not task.recipe.spec.hermetic:
+        if _offline(task) and task.recipe.spec.network_steps:
             raise NotRebuildable(
                 "steps of the recipe have a network: the image cannot be rebuilt offline", hint="leave --offline out"
             )

@@ -23,6 +23,7 @@ from builder.planning.mirrors import Mirrors, find_mirrors
 from builder.policy.checked import checked_policy
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.policy.reading import PolicyInvalid
+from builder.private import is_example, open_to_others
 from builder.recipes.git import GitSources
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
@@ -108,18 +109,23 @@ class Services:
 
     @property
     def _access(self) -> Access:
-        return Access(credentials=self.credentials, insecure=frozenset(self.settings.insecure_registries))
+        settings = self.settings
+        insecure = frozenset(settings.insecure_registries)
+        inner = insecure | {settings.registry, *settings.private_registries}
+        return Access(credentials=self.credentials, insecure=insecure, inner=inner)
 
     @cached_property
     def engine(self) -> Engine:
         settings = self.settings
-        limits = Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
+        limits = Limits(
+            settings.build_memory_bytes, settings.build_cpus, settings.build_processes, settings.build_disk_bytes
+        )
 
         def login(registry: str) -> tuple[str, str] | None:
             found = self.credentials.find(registry)
             return (found.username, found.password) if found else None
 
-        return Engine(settings.engine_url, limits, login)
+        return Engine(settings.engine_url, limits, login, runtime=settings.engine_runtime)
 
     @cached_property
     def bases(self) -> BaseImages:
@@ -257,6 +263,11 @@ def identity_source(settings: Settings) -> IdentitySource:
 
 def _secret(path: Path, setting: str) -> str:
     try:
-        return path.read_text("utf-8").strip()
+        secret, mode = path.read_text("utf-8").strip(), open_to_others(path)
     except OSError as error:
         raise SettingsInvalid(f"{setting}: {path} cannot be read: {error.strerror}") from error
+    if mode is not None:
+        raise SettingsInvalid(f"{setting}: {path} has mode {mode}: others may read it", hint=f"chmod 600 {path}")
+    if is_example(secret):
+        raise SettingsInvalid(f"{setting}: {path} has what anybody would try first", hint="choose another password")
+    return secret

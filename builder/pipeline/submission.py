@@ -12,6 +12,7 @@ from builder.errors import Fault, GoldsmithError, Rejected
 from builder.image.canonical_rules import Action, rule_for
 from builder.image.digests import digest_of
 from builder.image.entry import Entry, EntryType
+from builder.pipeline.build_secrets import refuse_secrets
 from builder.pipeline.services import Services
 from builder.planning.agreement import refuse_stale
 from builder.planning.keys import build_key
@@ -79,7 +80,8 @@ class House:
 def submit(session: Session, catalogue: Catalogue, house: House, asked: Asked) -> Build:
     """A new build. If its base is a recipe without a current release, that one is built first and this one waits.
 
-    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed, PolicyLoosened or QueueFull.
+    Raises RecipeInvalid, RecipeUnknown, LockStale, RepositoryReserved, NetworkNotAllowed, SecretsNotAllowed,
+        PolicyLoosened or QueueFull.
     """
     outbox.refuse_full(session, house.waiting_builds)
     if asked.origin not in HOUSE_ORIGINS and asked.purpose in (Purpose.RELEASE, Purpose.PLAN):
@@ -159,6 +161,7 @@ class _Submitting:
         _refuse_vanishing(recipe)
         if not self.house.network_steps:
             refuse_network_steps(recipe)
+        refuse_secrets(recipe, asked.origin)
         refuse_looser(self.house.policy, recipe.metadata.name, recipe.spec.policy)
         if lock is not None:
             refuse_stale(recipe, lock)

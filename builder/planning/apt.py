@@ -18,10 +18,10 @@ from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
-from builder.errors import Broken, Fault, ProgramFailed, Rejected, Unavailable
+from builder.errors import Broken, Fault, ProgramFailed, Rejected
 from builder.locking import exclusive
 from builder.planning.debs import DebStore, field, made_at
-from builder.planning.indexes import stated_in
+from builder.planning.indexes import ArchiveUnavailable, packages_in
 from builder.planning.lock import LockedArchive, LockedPackage
 from builder.planning.mirrored import HELPER
 from builder.planning.mirrors import Mirrors, refuse_misnamed
@@ -81,11 +81,6 @@ class PackageUnknown(Rejected):
 class PackagesConflict(Rejected):
     slug = "packages-conflict"
     title = "The packages cannot be installed together"
-
-
-class ArchiveUnavailable(Unavailable):
-    slug = "archive-unavailable"
-    title = "The Debian archive does not answer"
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ class AptArchive:
         wanted = frozenset(digests)
         with self._locked():
             files, makers = sorted((self._root / "lists").glob("*_Packages")), self._makers()
-            return [package for file in files for package in stated_in(file, wanted, makers.get(str(file)))]
+            return [package for file in files for package in packages_in(file, wanted, makers.get(str(file)))]
 
     def resolve(self, packages: Sequence[str], *, status: bytes = b"") -> Resolved:
         """Which packages installing `packages` adds to a system with that dpkg status; all are in the store afterwards.

@@ -59,11 +59,11 @@ class Document:
 
     @staticmethod
     def dotted(path: Path) -> str:
-        """A path as people write it: spec.files[0].path."""
+        """A path as people write it, spec.files[0].path, on any terminal: keys are a stranger's words."""
         text = ""
         for part in path:
             text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-        return text
+        return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def parse(text: str | bytes, *, source: str = "recipe") -> Document:

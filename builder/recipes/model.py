@@ -93,6 +93,7 @@ PortSpec = Annotated[
     str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}(/(tcp|udp|sctp))?$"), AfterValidator(_port_exists)
 ]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Arguments = Annotated[list[Text], Field(min_length=1, max_length=256)]
 ImageDigestReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:/_-]*@sha256:[0-9a-f]{64}$")]
 RepositoryName = Annotated[
@@ -170,11 +171,18 @@ class RunStep(Strict):
     network: bool = Field(
         default=False, description="Let this step reach out. What it fetches is in no lock: the build is not hermetic."
     )
+    secrets: Annotated[list[SecretName], Field(max_length=16)] = Field(
+        default=[],
+        description="Secrets that this step finds as files below /run/secrets. No lock has them: the build is not "
+        "hermetic.",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.command is None) == (self.shell is None):
             raise ValueError("give exactly one of 'command' and 'shell'")
+        if len(set(self.secrets)) < len(self.secrets):
+            raise ValueError("'secrets' names one of them twice")
         return self
 
     @property
@@ -347,9 +355,19 @@ class Spec(Strict):
         return tuple(index for index, step in enumerate(self.run) if isinstance(step, RunStep) and step.network)
 
     @property
+    def secret_steps(self) -> tuple[int, ...]:
+        """The indexes of the steps that ask for secrets."""
+        return tuple(index for index, step in enumerate(self.run) if isinstance(step, RunStep) and step.secrets)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of all secrets, in alphabetical order."""
+        return tuple(sorted({name for step in self.run if isinstance(step, RunStep) for name in step.secrets}))
+
+    @property
     def hermetic(self) -> bool:
-        """Whether the image follows from its locked materials alone: no step asks for a network."""
-        return not self.network_steps
+        """Whether the image follows from its locked materials alone: no step asks for a network or a secret."""
+        return not self.network_steps and not self.secret_steps
 
 
 class Metadata(Strict):

@@ -13,13 +13,15 @@ from builder.registry.reference import is_loopback
 class Access:
     """`insecure` names registries (HOST[:PORT]) spoken to over plain http; loopback ones always are.
 
-    `trusted_realms` are hosts beside the registry itself that may see its credentials in exchange for a token.
-    `ca_file` holds certificate authorities in place of the system's. `patience` is how long one answer may take in
-    seconds, `transfer_seconds` how long one blob may; `attempts` counts the first one too.
+    `inner` are the registries that may be at, or lead to, private addresses; None lets all. `trusted_realms` are hosts
+    beside the registry itself that may see its credentials in exchange for a token. `ca_file` holds certificate
+    authorities in place of the system's. `patience` is how long one answer may take in seconds, `transfer_seconds` how
+    long one blob may; `attempts` counts the first one too.
     """
 
     credentials: CredentialSource = field(default_factory=NoCredentials)
     insecure: frozenset[str] = frozenset()
+    inner: frozenset[str] | None = None
     trusted_realms: frozenset[str] = frozenset()
     ca_file: Path | None = None
     patience: float = 60.0

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from builder.image.documents import MAX_DOCUMENT
 from builder.registry.access import Access
 from builder.registry.errors import AnswerUnexpected, RegistryRefused, RegistryUnavailable
+from builder.registry.reach import guarded
 from builder.registry.reference import Repository, is_loopback
 from builder.registry.tokens import Challenge, Token, fetch_token, parse_challenge
 
@@ -147,7 +148,8 @@ class Session:
         # Nobody but the registry itself sees its tokens: blobs are often redirected to somebody's storage.
         own = url.netloc.decode("ascii", "replace") == registry
         scope = f"repository:{repository.name}:{'pull,push,delete' if push else 'pull'}" if repository.name else ""
-        response = self._once(method, url, headers, body, self._authorization(registry, scope) if own else None)
+        first = self._authorization(registry, scope) if own else None
+        response = self._once(method, registry, url, headers, body, first)
         if response.status_code != 401 or not own:
             return response
         response.close()
@@ -155,11 +157,12 @@ class Session:
         with self._guard:
             self._challenges[registry, scope] = challenge
             self._tokens.pop((registry, scope), None)
-        return self._once(method, url, headers, body, self._authorization(registry, scope))
+        return self._once(method, registry, url, headers, body, self._authorization(registry, scope))
 
     def _once(
         self,
         method: str,
+        registry: str,
         url: httpx.URL,
         headers: Mapping[str, str] | None,
         body: Body | None,
@@ -171,7 +174,8 @@ class Session:
         if authorization:
             sent["Authorization"] = authorization
         content = body() if callable(body) else body
-        request = self._client.build_request(method, url, headers=sent, content=content)
+        reach = guarded(self.access, registry)
+        request = self._client.build_request(method, url, headers=sent, content=content, extensions=reach)
         return self._client.send(request, stream=True, follow_redirects=False)
 
     def _authorization(self, registry: str, scope: str) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from builder.registry.access import Access
 from builder.registry.credentials import Credentials
 from builder.registry.errors import AnswerUnexpected, RegistryRefused
+from builder.registry.reach import guarded
 from builder.registry.reference import is_loopback
 
 _CHALLENGE = re.compile(r'([a-zA-Z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
@@ -72,7 +73,8 @@ def fetch_token(
     parameters = {"service": challenge.service, "scope": challenge.scope}
     address = realm.copy_merge_params({key: value for key, value in parameters.items() if value})
     plain = {"Accept-Encoding": "identity"}
-    with client.stream("GET", address, auth=auth, headers=plain, follow_redirects=False) as response:
+    reach = guarded(access, registry)
+    with client.stream("GET", address, auth=auth, headers=plain, follow_redirects=False, extensions=reach) as response:
         body = b""
         deadline = time.monotonic() + access.patience
         for chunk in response.iter_raw():

@@ -116,4 +116,6 @@ def _hermetic(provenance: Provenance) -> Check:
     told = (provenance.build_definition.internal_parameters or {}).get("hermetic")
     if told is True:
         return Check("hermetic", True, "built without a network")
-    return Check("hermetic", False, "a step of it had a network" if told is False else "the provenance does not tell")
+    return Check(
+        "hermetic", False, "a step of it had a network or a secret" if told is False else "the provenance does not tell"
+    )

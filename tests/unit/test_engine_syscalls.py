@@ -44,6 +44,14 @@ def test_no_clone_makes_a_namespace(flag: int) -> None:
     assert [rule["action"] for rule in rules("clone3")] == ["SCMP_ACT_ERRNO"]
 
 
+def test_sockets_are_of_the_families_that_programs_use() -> None:
+    for name in ("socket", "socketpair"):
+        conditions = [condition for rule in rules(name) for condition in rule["args"]]
+        assert {condition["op"] for condition in conditions} == {"SCMP_CMP_EQ"}
+        assert {condition["value"] for condition in conditions} == {1, 2, 10, 16}
+    assert rules("socketcall") == [], "what it asks for lies in memory"
+
+
 def test_each_call_is_named_by_one_rule_unless_its_argument_decides() -> None:
     names = [name for rule in PROFILE["syscalls"] if "args" not in rule for name in rule["names"]]
     assert len(names) == len(set(names))

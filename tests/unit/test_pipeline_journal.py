@@ -165,7 +165,7 @@ class TestLog:
 
     def test_has_a_limit_that_ends_the_build_and_says_so(self, database: Database, claim: Claim) -> None:
         def work() -> None:
-            with Journal(database, claim, 10).step("run") as step:
+            with Journal(database, claim, 72).step("run") as step:
                 step.log("12345")
                 step.log("1234")
 
@@ -173,6 +173,17 @@ class TestLog:
             work()
         assert "GOLDSMITH_BUILD_LOG_BYTES" in (caught.value.hint or "")
         assert [text for _, text in lines(database, claim)] == ["12345", f"failed: {caught.value.detail}"]
+
+    @pytest.mark.parametrize("text", ["", "\r" * 8192])
+    def test_of_empty_lines_has_a_limit_too(self, database: Database, claim: Claim, text: str) -> None:
+        def work() -> None:
+            with Journal(database, claim, 100_000).step("run") as step:
+                for _ in range(10_000):
+                    step.log(text)
+
+        with pytest.raises(LogTooLong):
+            work()
+        assert len(lines(database, claim)) < 100_000 / 32 + 2
 
     def test_is_kept_while_the_database_is_away(self, database: Database, claim: Claim, tmp_path: Path) -> None:
         journal = Journal(database, claim, 1000)

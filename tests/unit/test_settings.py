@@ -151,12 +151,12 @@ def test_every_one_says_what_it_is_for() -> None:
 
 
 def test_secrets_are_files_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "goldsmith_redis_url").write_text("redis://:secret@127.0.0.1:6379/0\n")
+    (tmp_path / "goldsmith_redis_url").write_text("redis://:k7-canary@127.0.0.1:6379/0\n")
     (tmp_path / "goldsmith_registry").write_text("from-a-file.example")
     monkeypatch.setenv("GOLDSMITH_SECRETS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("GOLDSMITH_REGISTRY", "from-the-environment.example")
     found = load_settings()
-    assert found.redis_url.get_secret_value() == "redis://:secret@127.0.0.1:6379/0"
+    assert found.redis_url.get_secret_value() == "redis://:k7-canary@127.0.0.1:6379/0"
     assert found.registry == "from-the-environment.example"
 
 

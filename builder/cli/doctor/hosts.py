@@ -144,9 +144,8 @@ def _policy(settings: Settings) -> Finding:
 def _engine(settings: Settings) -> Finding:
     from builder.engine.docker import Engine, Limits
 
-    engine = Engine(
-        settings.engine_url, Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
-    )
+    limits = Limits(settings.build_memory_bytes, settings.build_cpus, settings.build_processes)
+    engine = Engine(settings.engine_url, limits, runtime=settings.engine_runtime)
     try:
         return ok(f"{engine.identity()} at {settings.engine_url}")
     finally:

@@ -12,8 +12,8 @@ def judge(facts: Facts, _: NoParameters) -> Judgement:
     if facts.hermetic is None:
         return unknown("whether the build was hermetic", "build the image again")
     if facts.hermetic:
-        return Judgement(True, "The build was hermetic: no step had a network.")
-    return Judgement(False, "The build was not hermetic: a step had a network.")
+        return Judgement(True, "The build was hermetic: no step had a network or a secret.")
+    return Judgement(False, "The build was not hermetic: a step had a network or a secret.")
 
 
 RULE = Rule(
@@ -22,5 +22,5 @@ RULE = Rule(
     parameters=NoParameters,
     judge=judge,
     field="spec.run",
-    remedy="bring what the step fetches as packages or files, and take `network` off it",
+    remedy="bring what the step fetches as packages or files, and take `network` and `secrets` off it",
 )
