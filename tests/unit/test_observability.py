@@ -24,11 +24,12 @@ from builder.logs import JsonLines, current_build, current_request
 from builder.pipeline.traced import tell_stage
 from builder.settings import Settings
 from builder.spans import Spans, span_id
-from builder.store import keys
+from builder.store import journal, keys
 from builder.store.database import Database
 from builder.store.scopes import Scope
 from builder.store.states import State
 from builder.tracing import current_trace
+from tests.unit import stored
 from tests.unit.api import end, problem, submit
 
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
@@ -84,6 +85,17 @@ class TestMetrics:
         ended = (("problem", "/problems/run-failed"), ("state", "failed"))
         assert found["goldsmith_builds_ended_last_hour", ended] == 1
         assert found["goldsmith_ledger_entries_unsigned", ()] == 0
+
+    def test_they_count_what_an_earlier_release_answered(self, client: TestClient, store: Database) -> None:
+        assert metrics(client)["goldsmith_builds_unchanged_last_hour", ()] == 0
+        earlier = {"unchanged": {"build_id": "0" * 26, "digest": "sha256:" + "a" * 64}}
+        for name, evidence in (("unchanged", earlier), ("unchanged", earlier), ("resolve", {})):
+            held = stored.claim(store, submit(store))
+            with store.write() as session:
+                step = journal.begin_step(session, held.build_id, 1, name)
+                journal.finish_step(session, step, "done", "")
+            stored.complete(store, held, **evidence)
+        assert metrics(client)["goldsmith_builds_unchanged_last_hour", ()] == 2
 
     def test_requests_are_counted_by_route_and_not_by_what_a_caller_makes_up(self, client: TestClient) -> None:
         for path in ("/v1/builds/01m8n36h6z3n71vax8sg69rv52", "/made/up/1", "/made/up/2"):
