@@ -1,4 +1,4 @@
-"""A holder of a lock that has stopped and is not dead stops nobody for ever. On PostgreSQL: SQLite has its own limits."""
+"""A holder of a lock that has stopped and is not dead stops nobody for ever. On PostgreSQL."""
 
 from __future__ import annotations
 
@@ -71,10 +71,15 @@ def test_whoever_waits_too_long_for_a_row_may_try_again(hasty: Database) -> None
 
 def test_whoever_stops_in_a_transaction_loses_it_and_may_try_again(hasty: Database) -> None:
     held = claim(hasty, submit(hasty))
-    with pytest.raises(DatabaseUnavailable) as caught, hasty.write() as session:
-        builds.hold(session, held)
-        time.sleep(0.6)
-        builds.hold(session, held)
+
+    def stop_for_a_while() -> None:
+        with hasty.write() as session:
+            builds.hold(session, held)
+            time.sleep(0.6)
+            builds.hold(session, held)
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        stop_for_a_while()
     assert caught.value.retryable
     with hasty.write() as session:
         builds.hold(session, held)
