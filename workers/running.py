@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
+from celery.signals import worker_process_shutdown
+
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task, run_stage
 from builder.pipeline.traced import tell_stage
@@ -32,14 +34,23 @@ def services() -> Services:
 @cache
 def spans(service: str) -> Spans | None:
     url = services().settings.traces_url
-    return Spans(url, service) if url else None
+    if not url:
+        return None
+    made = Spans(url, service)
+
+    # A process ends after so many tasks, or with its worker: what it has told is sent before.
+    @worker_process_shutdown.connect(weak=False)
+    def send_the_rest(**_: object) -> None:
+        made.close()
+
+    return made
 
 
 def run(stage: Stage, make: Callable[[Services], Runnable], build_id: str) -> None:
     adapters = services()
     runnable = make(adapters)
     begun = time.time()
-    state = run_stage(
+    outcome = run_stage(
         adapters.database,
         stage,
         build_id,
@@ -50,5 +61,5 @@ def run(stage: Stage, make: Callable[[Services], Runnable], build_id: str) -> No
         maximum_attempts=adapters.settings.maximum_attempts,
     )
     found = spans(f"goldsmith-{stage.queue}")
-    if found is not None and state is not None:
-        tell_stage(found, adapters.database, build_id, stage.queue, begun)
+    if found is not None and outcome is not None:
+        tell_stage(found, adapters.database, build_id, stage.queue, begun, outcome)

@@ -133,6 +133,12 @@ def _builds(session: Session) -> Iterator[Metric]:
         ("state", "problem", "family"),
         (((state, kind, _family(kind)), number) for (state, kind), number in found.ended.items()),
     )
+    yield _gauge(
+        "goldsmith_builds_unchanged_last_hour",
+        "Builds that an earlier release answered.",
+        (),
+        [((), found.unchanged)],
+    )
     yield _gauge("goldsmith_steps_last_hour", "Steps that ended.", by_step, ((key, one.count) for key, one in steps))
     yield _gauge(
         "goldsmith_steps_seconds_last_hour", "Time spent in them.", by_step, ((key, one.seconds) for key, one in steps)

@@ -192,8 +192,9 @@ class ReleaseStage:
             if tags == written:
                 return [tag for tag, digest in tags.items() if digest == release.digest]
             if not written:
-                with services.database.read() as session:
-                    builds.held_build(session, task.claim)
+                # Not in a `read`: on its snapshot, PostgreSQL refuses to lock what a heartbeat has changed since.
+                with services.database.write() as session:
+                    builds.hold(session, task.claim)
             for tag in tags:
                 if written.get(tag) != tags[tag]:
                     manifests.put(target.tagged(tag), manifests.get(target.at(tags[tag])).data)

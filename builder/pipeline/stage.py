@@ -45,6 +45,15 @@ class WorkerLost(Unavailable):
     title = "The worker of the build died, again and again"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt: the state that the build went to, and the title of what the attempt failed with."""
+
+    attempt: int
+    state: State
+    failure: str | None = None
+
+
 Work = Callable[[Task], dict[str, Any]]
 CleanUp = Callable[[str], None]
 
@@ -66,8 +75,8 @@ def run_stage(
     lease_seconds: float,
     log_limit: int,
     maximum_attempts: int,
-) -> State | None:
-    """Claim the build, do the work, hand it on. Answers the state it is in now, or None if it was not ours to touch.
+) -> Outcome | None:
+    """Claim the build, do the work, hand it on. Answers what came of it, or None if it was not ours to touch.
 
     `work` answers the evidence to keep; `clean_up` removes what the failed stage left outside the database. What a
     retry can help is tried `maximum_attempts` times in all.
@@ -101,7 +110,7 @@ def _run_claimed(
     lease_seconds: float,
     log_limit: int,
     maximum_attempts: int,
-) -> State | None:
+) -> Outcome | None:
     build_id, stage = build.id, claim.stage
     journal = Journal(database, claim, log_limit)
     try:
@@ -116,7 +125,7 @@ def _run_claimed(
                 # Whatever broke first, a stage that was told to stop reports why it was told.
                 watch.check()
                 raise
-        return persistently(lambda: _complete(database, claim, journal, evidence))
+        return Outcome(claim.attempt, persistently(lambda: _complete(database, claim, journal, evidence)))
     except LeaseLost as error:
         log.warning("build %s: %s", build_id, error)
         with database.write() as session:
@@ -145,7 +154,7 @@ def _end(
     error: GoldsmithError,
     clean_up: CleanUp,
     maximum_attempts: int,
-) -> State | None:
+) -> Outcome | None:
     """End the build, and only then take back what it left: a worker that lost its claim owns none of that any more.
 
     Or have it done once more, if what failed may pass.
@@ -160,7 +169,7 @@ def _end(
             clean_up(claim.build_id)
         except (GoldsmithError, OSError) as failure:
             log.warning("build %s: left behind for the dispatcher to remove: %s", claim.build_id, failure)
-    return state
+    return Outcome(claim.attempt, state, None if isinstance(error, Cancelled) else error.title)
 
 
 def _settle(database: Database, claim: Claim, journal: Journal, error: GoldsmithError, maximum_attempts: int) -> State:

@@ -6,6 +6,7 @@ import time
 
 from sqlalchemy import select
 
+from builder.pipeline.stage import Outcome
 from builder.spans import Spans, span_id
 from builder.store import builds
 from builder.store.database import Database
@@ -13,23 +14,30 @@ from builder.store.schema import Build, Step
 from builder.store.states import State
 
 
-def tell_stage(spans: Spans, database: Database, build_id: str, stage: str, begun: float) -> None:
-    """Tell of a stage that has just ended, and of the build if that was its last one."""
+def tell_stage(spans: Spans, database: Database, build_id: str, stage: str, begun: float, outcome: Outcome) -> None:
+    """Tell of an attempt at a stage that has just ended, and of the build if that was its last one."""
     ended = time.time()
     with database.read() as session:
         build = builds.get(session, build_id)
-        steps = session.scalars(select(Step).where(Step.build_id == build_id, Step.started_at >= begun)).all()
+        mine = (Step.build_id == build_id, Step.attempt == outcome.attempt, Step.started_at >= begun)
+        steps = session.scalars(select(Step).where(*mine)).all()
     if build.trace is None:
         return
-    whole, own = span_id("build", build.id), span_id("stage", build.id, build.attempt, stage)
+    whole, own = span_id("build", build.id), span_id("stage", build.id, outcome.attempt, stage)
     facts: dict[str, str | int] = {
         "goldsmith.build": build.id,
         "goldsmith.recipe": build.recipe_name,
-        "goldsmith.attempt": build.attempt,
+        "goldsmith.attempt": outcome.attempt,
     }
-    failure = _failure(build)
     spans.tell(
-        stage, trace=build.trace, begun=begun, ended=ended, own=own, parent=whole, attributes=facts, failure=failure
+        stage,
+        trace=build.trace,
+        begun=begun,
+        ended=ended,
+        own=own,
+        parent=whole,
+        attributes=facts,
+        failure=outcome.failure,
     )
     for step in steps:
         spans.tell(
@@ -50,7 +58,7 @@ def tell_stage(spans: Spans, database: Database, build_id: str, stage: str, begu
             ended=build.finished_at,
             own=whole,
             attributes={**facts, "goldsmith.state": build.state, "goldsmith.digest": build.image_digest or ""},
-            failure=failure,
+            failure=_failure(build),
         )
 
 

@@ -366,7 +366,9 @@ def _move(session: Session, build: Build, after: State, *, delay: float = 0) -> 
 
 
 def _tell_waiting(session: Session, base: Build) -> None:
-    for build in session.scalars(select(Build).where(Build.waits_for == base.id, Build.state == State.WAITING)):
+    waiting = select(Build).where(Build.waits_for == base.id, Build.state == State.WAITING).order_by(Build.id)
+    # Locked, and looked at again under the lock: one that is being cancelled at this moment stays cancelled.
+    for build in session.scalars(waiting.with_for_update().execution_options(populate_existing=True)).all():
         if base.state == RELEASE.done:
             _move(session, build, State.QUEUED)
         else:

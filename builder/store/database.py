@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -33,6 +33,15 @@ _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 _TURN_SECONDS = 60.0
 _TURN_FILES = 256
 _DISK_FULL = ("disk is full", "No space left on device")
+# A holder of a row that is stopped and not dead, or whose network is gone, must not stop everybody else for ever.
+_POSTGRESQL_LIMITS = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
 
 
 class DatabaseUnavailable(Unavailable):
@@ -71,7 +80,7 @@ class Database:
         self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        arguments: dict[str, Any] = {"timeout": _PATIENCE_SECONDS} if self._sqlite else {"connect_timeout": 10}
+        arguments = {"timeout": _PATIENCE_SECONDS} if self._sqlite else _postgresql_arguments(parsed)
         self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite)
         if self._sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -156,10 +165,11 @@ class Database:
             with exclusive(turns, patience) if turns else nullcontext():
                 yield
             return
-        with self._engine.connect() as connection:
-            holding = connection.execution_options(isolation_level="AUTOCOMMIT")
+        with ExitStack() as connected:
             until = time.monotonic() + patience
             with _translated():
+                connection = connected.enter_context(self._engine.connect())
+                holding = connection.execution_options(isolation_level="AUTOCOMMIT")
                 while not holding.scalar(select(func.pg_try_advisory_lock(number))):
                     if time.monotonic() > until:
                         raise LockTimedOut(f"it was nobody's turn for {subject} within {patience:g} seconds")
@@ -177,6 +187,9 @@ class Database:
         with _translated(), self._engine.connect() as connection:
             writing = connection.execution_options(goldsmith_write=True)
             if not self._sqlite:
+                # Others' migrations, and one's own, take as long as there is data.
+                for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):
+                    writing.exec_driver_sql(f"SET LOCAL {limit} = 0")
                 writing.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config.attributes["connection"] = writing
             command.upgrade(config, revision)
@@ -192,6 +205,12 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
+    """What the URL itself says goes before ours."""
+    ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+    return {**ours, "options": " ".join((_POSTGRESQL_LIMITS, *url.normalized_query.get("options", ())))}
 
 
 @contextmanager

@@ -37,12 +37,18 @@ class Took:
 
 @dataclass(frozen=True)
 class Measures:
-    """`open` is by state; `ended` by state and the problem's type, an empty one for none; `steps` by name and state."""
+    """`open` is by state; `ended` by state and the problem's type, an empty one for none; `steps` by name and state.
+    `unchanged` are builds that an earlier release answered."""
 
     open: dict[str, int]
     queues: dict[str, Waiting]
     ended: dict[tuple[str, str], int]
     steps: dict[tuple[str, str], Took]
+
+    @property
+    def unchanged(self) -> int:
+        found = self.steps.get(("unchanged", "done"))
+        return found.count if found else 0
 
 
 def measure(session: Session, now: float | None = None) -> Measures:

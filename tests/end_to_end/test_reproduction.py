@@ -264,7 +264,7 @@ def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_regis
         submit_rebuild(services, web.digest, "golden/debian", requester="auditor", offline=True)
     build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", offline=True)
     stage = RebuildStage(services)
-    state = run_stage(
+    outcome = run_stage(
         services.database,
         REBUILD,
         build.id,
@@ -274,4 +274,5 @@ def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_regis
         log_limit=10**7,
         maximum_attempts=1,
     )
-    assert state == "reproduced"
+    assert outcome is not None
+    assert outcome.state == "reproduced"

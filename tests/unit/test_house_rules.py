@@ -224,3 +224,19 @@ class TestTexts:
         own = name_of(Path(__file__))
         found = [name for name, text in tracked.items() if name != own and paths.search(text)]
         assert found == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_row_is_locked_in_a_read(path: Path) -> None:
+    """A read is one snapshot, and PostgreSQL refuses to lock what has changed since: a heartbeat is enough."""
+    locking = {"held_build", "hold", "running_build_of", "with_for_update"}
+    for block in ast.walk(tree(path)):
+        if not isinstance(block, ast.With) or not any(
+            ast.unparse(one).split(" as ")[0].endswith("database.read()") for one in block.items
+        ):
+            continue
+        calls = [node for node in ast.walk(block) if isinstance(node, ast.Call)]
+        assert locking.isdisjoint(ast.unparse(one.func).split(".")[-1] for one in calls), (
+            f"{name_of(path)}:{block.lineno}"
+        )
+        assert "lock" not in {word.arg for one in calls for word in one.keywords}, f"{name_of(path)}:{block.lineno}"

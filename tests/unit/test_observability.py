@@ -14,22 +14,28 @@ from typing import Any
 
 import pytest
 import yaml
+from celery.signals import worker_process_shutdown
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from builder.api.app import create_app
+from builder.errors import Unavailable
 from builder.logs import JsonLines, current_build, current_request
+from builder.pipeline.services import Services
+from builder.pipeline.stage import Outcome, Task
 from builder.pipeline.traced import tell_stage
 from builder.settings import Settings
 from builder.spans import Spans, span_id
-from builder.store import keys
+from builder.store import journal, keys
 from builder.store.database import Database
 from builder.store.scopes import Scope
-from builder.store.states import State
+from builder.store.states import BUILD, State
 from builder.tracing import current_trace
+from tests.unit import stored
 from tests.unit.api import end, problem, submit
+from workers import running
 
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -84,6 +90,17 @@ class TestMetrics:
         ended = (("family", "rejected"), ("problem", "/problems/run-failed"), ("state", "failed"))
         assert found["goldsmith_builds_ended_last_hour", ended] == 1
         assert found["goldsmith_ledger_entries_unsigned", ()] == 0
+
+    def test_they_count_what_an_earlier_release_answered(self, client: TestClient, store: Database) -> None:
+        assert metrics(client)["goldsmith_builds_unchanged_last_hour", ()] == 0
+        earlier = {"unchanged": {"build_id": "0" * 26, "digest": "sha256:" + "a" * 64}}
+        for name, evidence in (("unchanged", earlier), ("unchanged", earlier), ("resolve", {})):
+            held = stored.claim(store, submit(store))
+            with store.write() as session:
+                step = journal.begin_step(session, held.build_id, 1, name)
+                journal.finish_step(session, step, "done", "")
+            stored.complete(store, held, **evidence)
+        assert metrics(client)["goldsmith_builds_unchanged_last_hour", ()] == 2
 
     def test_requests_are_counted_by_route_and_not_by_what_a_caller_makes_up(self, client: TestClient) -> None:
         for path in ("/v1/builds/01m8n36h6z3n71vax8sg69rv52", "/made/up/1", "/made/up/2"):
@@ -184,7 +201,7 @@ class TestTraces:
             build_id = answer.json()["id"]
             end(store, build_id)
             worker = Spans(url, "goldsmith-build")
-            tell_stage(worker, store, build_id, "build", 0.0)
+            tell_stage(worker, store, build_id, "build", 0.0, Outcome(1, State.FAILED, "A command failed"))
             worker.close()
         spans = {span.name: span for span in told}
         assert set(spans) == {"POST /v1/builds", "build", "build web"}
@@ -192,6 +209,47 @@ class TestTraces:
         assert spans["POST /v1/builds"].parent_span_id.hex() == CALLER
         assert spans["build web"].span_id.hex() == span_id("build", build_id) == spans["build"].parent_span_id.hex()
         assert spans["build web"].status.message == "A command failed"
+
+    def test_each_attempt_is_a_span_and_none_is_lost_when_its_process_ends(
+        self,
+        settings: Settings,
+        collector: tuple[str, list[Any]],
+        client: TestClient,
+        store: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        url, told = collector
+        adapters = Services(settings.model_copy(update={"traces_url": url}))
+        monkeypatch.setattr(running, "services", lambda: adapters)
+        running.spans.cache_clear()
+        build_id = client.post("/v1/builds", json={"recipe": "web"}).json()["id"]
+
+        class Fails:
+            def __init__(self, _: Services) -> None:
+                pass
+
+            def work(self, task: Task) -> dict[str, object]:
+                with task.journal.step("run"):
+                    if task.claim.attempt == 1:
+                        raise Unavailable("the registry is away")
+                return {}
+
+            def clean_up(self, build_id: str) -> None:
+                pass
+
+        running.run(BUILD, Fails, build_id)
+        running.run(BUILD, Fails, build_id)
+        worker_process_shutdown.send(sender=None, pid=1, exitcode=0)
+        running.spans.cache_clear()
+        stages = {
+            attribute.value.int_value: span
+            for span in told
+            for attribute in span.attributes
+            if attribute.key == "goldsmith.attempt"
+        }
+        assert {attempt: span.status.message for attempt, span in stages.items()} == {1: Unavailable.title, 2: ""}
+        steps = {span.status.message: span.parent_span_id for span in told if span.name == "run"}
+        assert steps == {"failed": stages[1].span_id, "": stages[2].span_id}
 
     def test_a_collector_that_is_away_stops_nothing(self, settings: Settings) -> None:
         app = create_app(settings.model_copy(update={"traces_url": "http://127.0.0.1:9/v1/traces"}))

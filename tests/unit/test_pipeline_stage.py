@@ -73,16 +73,11 @@ def run(
     lease_seconds: float = 60,
     maximum_attempts: int = 1,
 ) -> State | None:
-    return run_stage(
-        database,
-        stage,
-        build_id,
-        work,
-        clean_up,
-        lease_seconds=lease_seconds,
-        log_limit=10_000,
-        maximum_attempts=maximum_attempts,
-    )
+    outcome = run_stage(
+        database, stage, build_id, work, clean_up,
+        lease_seconds=lease_seconds, log_limit=10_000, maximum_attempts=maximum_attempts,
+    )  # fmt: skip
+    return outcome.state if outcome is not None else None
 
 
 def look(database: Database, build_id: str) -> Build:

@@ -62,6 +62,22 @@ class TestWaiting:
         release(database, base)
         assert state(database, child) == "cancelled"
 
+    def test_that_is_cancelled_while_the_base_is_released_stays_cancelled(self, database: Database) -> None:
+        base = submit(database, "base")
+        child = submit(database, waits_for=base)
+        for stage in (BUILD, SCAN):
+            complete(database, claim(database, base, stage))
+        held = claim(database, base, RELEASE)
+        with ThreadPoolExecutor(1) as pool:
+            with database.write() as session:
+                builds.request_cancel(session, child)
+                session.flush()
+                ended = pool.submit(complete, database, held)
+                time.sleep(0.3)
+            ended.result()
+        assert (state(database, base), state(database, child)) == ("released", "cancelled")
+        assert (child, "build") not in messages(database)
+
     def test_is_not_forgotten_when_the_base_ends_at_that_very_moment(self, database: Database) -> None:
         """The base must not be able to end between the look for it and the arrival of who waits for it."""
         base = submit(database, "base")

@@ -26,16 +26,17 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds, errands, idempotency, packages, webhooks
+from builder.store import audit, builds, errands, idempotency, journal, packages, webhooks
 from builder.store import database as module
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
 from builder.store.keys import create_key, every, find_key
-from builder.store.schema import Base
+from builder.store.schema import Base, Build
 from builder.store.scopes import Scope
 from builder.store.states import BUILD, RESOLVE, Purpose
 from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
+from tests.unit.stored import claim, submit
 
 pytest_plugins = ["tests.unit.databases"]
 # Each of these brings tables of its own, whichever tests run.
@@ -77,6 +78,23 @@ def test_down_to_nothing_and_up_again(url: str) -> None:
         command.upgrade(config(connection), "head")
     with connected(url) as connection:
         assert set(inspect(connection).get_table_names()) == TABLES | {"alembic_version"}
+
+
+@pytest.mark.parametrize("revision", ["0013", "0012", "0011", "0010", "0009", "base"])
+def test_down_and_up_again_with_data_over_the_services_own_connection(database: Database, revision: str) -> None:
+    """Which holds what refers to other rows to it, unlike a connection of Alembic's own to SQLite."""
+    append_records(database, 3)
+    build_id = submit(database)
+    held = claim(database, build_id)
+    with database.write() as session:
+        journal.begin_step(session, build_id, held.attempt, "run")
+    with database.write() as session:
+        command.downgrade(config(session.connection()), revision)
+    database.migrate()
+    with database.read() as session:
+        found = session.get(Build, build_id)
+        assert (found is None) == (revision == "base")
+        assert [step.name for step in journal.steps_of(session, build_id)] == ["run"] * (revision != "base")
 
 
 def test_builds_from_before_there_were_purposes_are_releases_without_a_lock(empty_url: str) -> None:

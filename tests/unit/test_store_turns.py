@@ -8,11 +8,12 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from builder.locking import LockTimedOut
-from builder.store.database import Database
+from builder.store.database import Database, DatabaseUnavailable
 
 pytest_plugins = ["tests.unit.databases"]
 
@@ -73,6 +74,13 @@ def test_a_failure_inside_ends_it_too(database: Database) -> None:
         raise ZeroDivisionError
     with database.turn("an image", patience=0.5):
         pass
+
+
+def test_a_database_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
+    database = Database(f"postgresql://goldsmith@/x?host={tmp_path}")
+    with pytest.raises(DatabaseUnavailable) as caught, database.turn("an image"):
+        pytest.fail("there is no database")
+    assert caught.value.retryable
 
 
 def hold_until_killed(url: str, held: threading.Event) -> None:

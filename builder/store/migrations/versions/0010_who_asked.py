@@ -28,7 +28,7 @@ def downgrade() -> None:
     for key in connection.execute(sa.select(keys).where(keys.c.revoked_at.is_(None))).all():
         if key.recipes is not None:
             connection.execute(sa.update(keys).where(keys.c.id == key.id).values(revoked_at=time.time()))
-    with op.batch_alter_table('builds') as table:
-        table.drop_column('identity')
+    # Not in a batch: that makes the table anew, and drops one that others refer to.
+    op.drop_column('builds', 'identity')
     with op.batch_alter_table('api_keys') as table:
         table.drop_column('recipes')

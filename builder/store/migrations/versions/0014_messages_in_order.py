@@ -33,6 +33,6 @@ def downgrade() -> None:
         table.drop_column('requester')
         table.drop_column('rank')
         table.drop_column('sort')
-    with op.batch_alter_table('builds') as table:
-        table.drop_column('retries')
-        table.drop_column('lease_seconds')
+    # Not in a batch: that makes the table anew, and drops one that others refer to.
+    op.drop_column('builds', 'retries')
+    op.drop_column('builds', 'lease_seconds')
