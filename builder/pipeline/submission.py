@@ -20,7 +20,7 @@ from builder.planning.lockfile import read_lock_beside
 from builder.policy.effective import refuse_looser
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.recipes.catalogue import Catalogue, Listed, refuse_sources
-from builder.recipes.document import RecipeInvalid
+from builder.recipes.document import MAX_WHOLE_BYTES, RecipeInvalid
 from builder.recipes.model import Recipe
 from builder.recipes.parameters import Value
 from builder.recipes.reading import canonical_json, recipe_digest
@@ -156,6 +156,13 @@ class _Submitting:
     def submit(self, asked: Asked, path: tuple[str, ...]) -> Build:
         recipe, lock = asked.recipe, asked.lock
         refuse_sources(recipe)
+        text = canonical_json(recipe)
+        if len(text) > MAX_WHOLE_BYTES:
+            fault = Fault(
+                message=f"the whole recipe has {len(text)} bytes; {MAX_WHOLE_BYTES} are allowed",
+                hint="put its files into a package",
+            )
+            raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
         _refuse_vanishing(recipe)
         if not self.house.network_steps:
             refuse_network_steps(recipe)
@@ -187,7 +194,6 @@ class _Submitting:
                 options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
             else:
                 waits_for = self._base_build(listed, own, asked, path)
-        text = canonical_json(recipe)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=digest_of(text),

@@ -76,13 +76,13 @@ class Parameter(Strict):
     def accept(self, given: object) -> Value:
         """The value that was given, also as text. Raises ValueError that says what it must be."""
         value = self._typed(given)
+        if isinstance(value, str) and len(value) > _MOST:
+            raise ValueError(f"has {len(value)} characters; {_MOST} are allowed")
         if self.allowed:
             # A truth value equals a number.
             if not any(type(one) is type(value) and one == value for one in self.allowed):
                 raise ValueError(f"must be one of {', '.join(_shown(one) for one in self.allowed)}")
         elif isinstance(value, str):
-            if len(value) > _MOST:
-                raise ValueError(f"has {len(value)} characters; {_MOST} are allowed")
             if not value.isprintable():
                 raise ValueError("holds a character that cannot be printed")
             if not _matches(self.pattern or PLAIN, value):
@@ -193,10 +193,9 @@ class _Filling:
         if names:
             self._refuse_fixed(path)
             self.filled[path] = tuple(dict.fromkeys(names))
-        if len(names) == 1 and text == f"${{parameters.{names[0]}}}":
-            return self._values[names[0]]
-        made = _REFERENCE.sub(self._replaced, text)
-        self._length += len(made)
+        whole = len(names) == 1 and text == f"${{parameters.{names[0]}}}"
+        made = self._values[names[0]] if whole else _REFERENCE.sub(self._replaced, text)
+        self._length += len(str(made))
         if self._length > MAX_BYTES:
             self._refuse(path, f"with its parameters the recipe is larger than {MAX_BYTES} characters", None)
         return made

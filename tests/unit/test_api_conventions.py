@@ -17,7 +17,7 @@ from starlette.routing import Route
 from builder.api.app import create_app
 from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional, tagged
-from builder.api.rates import Policy, Rates
+from builder.api.rates import Counted, Policy, Rates
 from builder.api.scopes import ROUTES
 from builder.errors import GoldsmithError
 from builder.pipeline.stage import Task, run_stage
@@ -84,7 +84,7 @@ class TestRates:
 
 
 def test_no_limit_is_none(settings: Settings) -> None:
-    assert Rates(NOWHERE, "x").take("ci", [Policy("requests", 0)]) == ()
+    assert Rates(NOWHERE, "x").take([Counted("ci", [Policy("requests", 0)])]) == [()]
 
 
 class TestBounds:

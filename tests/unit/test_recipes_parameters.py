@@ -181,3 +181,18 @@ class TestFillingIn:
         told = fault(text("v: {default: a}", 'packages: ["${parameters.v}"]'), v="Not/A/Package")
         assert "spec.packages[0]" in told
         assert "the parameter 'v'" in told
+
+
+class TestSize:
+    @pytest.mark.parametrize("declared", ["{default: '', pattern: '.*'}", "{default: a, allowed: [a, b]}"])
+    def test_of_a_value(self, declared: str) -> None:
+        with pytest.raises(ParameterInvalid, match="has 1025 characters; 1024 are allowed"):
+            filled(f"it: {declared}", "", {"it": "a" * 1025})
+
+    def test_of_a_value_that_is_declared(self) -> None:
+        assert "1024 are allowed" in fault(text(f"it: {{default: a, allowed: [a, {'b' * 1025}]}}"))
+
+    def test_of_values_that_are_texts_of_their_own(self) -> None:
+        many = ", ".join(f"K{index}: '${{parameters.it}}'" for index in range(300))
+        written = text(f"it: {{default: {'a' * 1000}}}", f"environment: {{{many}}}")
+        assert "larger than 262144 characters" in fault(written)
