@@ -168,11 +168,13 @@ class _Submitting:
             refuse_network_steps(recipe)
         refuse_looser(self.house.policy, recipe.metadata.name, recipe.spec.policy)
         if lock is not None:
-            refuse_stale(recipe, lock)
+            refuse_stale(recipe, lock, filled_in=bool(asked.parameters))
         path = (*path, recipe.metadata.name)
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
         options: dict[str, Any] = {"force": True} if asked.force else {}
+        if asked.update:
+            options["update"] = True
         if asked.lock_from_request:
             options["lock_from_request"] = True
         if asked.parameters:
@@ -191,7 +193,7 @@ class _Submitting:
             if own is not None:
                 options["base_key"] = build_key(listed.digest, own)
             if asked.purpose is Purpose.PLAN:
-                options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
+                options["builds_first"] = self._unreleased(listed, own, asked, path)
             else:
                 waits_for = self._base_build(listed, own, asked, path)
         submission = Submission(
@@ -220,9 +222,10 @@ class _Submitting:
         base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
         return self.submit(base, path).id
 
-    def _unreleased(self, listed: Listed, own: Lock | None, lock: Lock | None, path: tuple[str, ...]) -> list[str]:
+    def _unreleased(self, listed: Listed, own: Lock | None, asked: Asked, path: tuple[str, ...]) -> list[str]:
         """The recipes that a build would have to wait for, the deepest first."""
         found: list[str] = []
+        lock = asked.lock
         while not self._base_released(listed, lock, own):
             found.insert(0, listed.name)
             path = (*path, listed.name)
@@ -230,7 +233,7 @@ class _Submitting:
             if name is None or name in path:  # a circle is refused when it is built
                 break
             lock, listed = own, self.catalogue.get(name)
-            own = read_lock_beside(listed.path)
+            own = None if asked.update else read_lock_beside(listed.path)
         return found
 
     def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:

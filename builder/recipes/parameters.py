@@ -1,7 +1,7 @@
 """Parameters: values that a recipe leaves open, within what it allows, for each request to fill in.
 
-`${parameters.NAME}` in a text stands for a value. A value fills in a text, or is the whole of a number or a truth
-value; it adds no key, no item and no line of a script, so that it is data and never structure.
+`${parameters.NAME}` in a text stands for a value. A value fills in a text, or is the whole of one, of a number or
+of a truth value; it adds no key, no item and no line of a script, so that it is data and never structure.
 """
 
 from __future__ import annotations
@@ -165,6 +165,10 @@ def fill_in(document: Document, values: Mapping[str, Value], source: str) -> Doc
     return replace(document, data=data, filled=filling.filled)
 
 
+def as_text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def escaped(text: str) -> str:
     """A text that filling in leaves as this one."""
     return _REFERENCE.sub(lambda found: "$" + found[0], text)
@@ -203,8 +207,7 @@ class _Filling:
     def _replaced(self, found: re.Match[str]) -> str:
         if found[1]:
             return found[0][1:]
-        value = self._values[found[2]]
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        return as_text(self._values[found[2]])
 
     def _references(self, text: str, path: Path) -> Iterator[str]:
         for found in _REFERENCE.finditer(text):
