@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     git_private: bool = Field(
         default=False, description="Let these hosts be at a private or loopback address, and over plain HTTP."
     )
-    git_seconds: int = Field(default=30, ge=1, le=90, description="Time limit of fetching a commit.")
+    git_seconds: int = Field(default=30, ge=1, le=90, description="Time limit of fetching and reading a commit.")
     git_bytes: int = Field(default=64 * _MIB, ge=65536, description="Limit of a commit's size, as it is sent.")
 
     # Registry

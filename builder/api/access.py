@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from builder.api.batches import Batches
 from builder.api.identified import Identified
-from builder.api.rates import Policy, Rates, refuse_exceeded
+from builder.api.rates import Counted, Left, Policy, Rates, refuse_exceeded
 from builder.api.scopes import ANYBODY_KNOWN, JOBS, ROUTES
 from builder.errors import Broken, Rejected
 from builder.identity.tokens import Tokens
@@ -69,7 +69,7 @@ async def caller(
     else:
         one = await _by_key(request, credentials.credentials)
     request.state.key = one
-    _count(request, one)
+    await _count(request, one)
     _refuse_without_scope(request, one)
     return one.name
 
@@ -107,7 +107,7 @@ async def _by_key(request: Request, given: str) -> Identified:
     return one
 
 
-def _count(request: Request, one: Identified) -> None:
+async def _count(request: Request, one: Identified) -> None:
     """Raises RateLimited."""
     settings: Settings = request.app.state.settings
     rates: Rates = request.app.state.rates
@@ -115,8 +115,13 @@ def _count(request: Request, one: Identified) -> None:
     needs = ROUTES.get(f"{request.method} {request.scope['route'].path_format}")
     if request.method == "POST" and needs is not None and not JOBS.isdisjoint(needs.scopes):
         policies.append(Policy("jobs", settings.jobs_per_minute))
+    asked = Counted(one.name, policies)
     # The middleware tells the caller.
-    request.state.rates = rates.take(one.name, policies)
+    if rates.alone or not any(policy.quota for policy in policies):
+        [request.state.rates] = rates.take([asked])
+    else:
+        counting: Batches[Counted, tuple[Left, ...]] = request.app.state.counting
+        request.state.rates = await counting.do(asked)
     refuse_exceeded(one.name, request.state.rates)
 
 

@@ -37,6 +37,7 @@ from builder.api import (
 )
 from builder.api.access import finding_keys
 from builder.api.auditing import Auditing, writing_audit
+from builder.api.batches import Batches
 from builder.api.bounds import Bounds
 from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional
@@ -99,8 +100,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.finding_keys = finding_keys(database)
     app.state.writing_audit = writing_audit(database)
     app.state.turns = Turns()
+    app.state.git_turns = Turns(at_once=4)
     app.state.tokens = Tokens(settings.issuers)
     app.state.rates = Rates(settings.redis_url.get_secret_value(), settings.database_url)
+    app.state.counting = Batches(app.state.rates.take)
     app.state.catalogue = Catalogue(settings.recipes_directory)
     problems.install(app)
     app.state.answered = Answered()

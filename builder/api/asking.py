@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from builder.api.bodies import Body, read_body
 from builder.api.problems import RequestInvalid
 from builder.api.sourcing import Sourced, of_a_commit, of_the_request, of_the_service
+from builder.api.turns import Turns
 from builder.errors import Fault, Rejected
 from builder.pipeline.submission import Asked
 from builder.planning.lockfile import lock_from_data
@@ -80,6 +81,10 @@ class LockRequest(_Body):
         if self.repository is None and "ref" in self.model_fields_set:
             raise ValueError("ref goes with repository")
         return self
+
+
+class _Named(BaseModel):
+    repository: Any = None
 
 
 class BuildRequest(LockRequest):
@@ -203,6 +208,18 @@ def documented_verification() -> dict[str, Any]:
 
 async def body_of(request: Request) -> Body:
     return await read_body(request, ("application/json", *_YAML))
+
+
+def git_turns(request: Request, body: Body) -> Turns | None:
+    """Of a request that names a repository: its host may be slow, and is waited for apart from all other requests."""
+    if body.media_type in _YAML:
+        return None
+    try:
+        named = _Named.model_validate_json(body.content).repository is not None
+    except ValidationError:  # told when it is read whole
+        return None
+    turns: Turns = request.app.state.git_turns
+    return turns if named else None
 
 
 def asked_build(body: Body, catalogue: Catalogue, git: GitSources, requester: str) -> Asked:

@@ -17,19 +17,22 @@ from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
 
 _STRANGERS = 60
+_LIMITED = HTTPStatus.TOO_MANY_REQUESTS
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class Auditing:
     """Middleware. In the log is what changed something or was to, what was read of evidence, and who was refused.
 
-    Of callers without a known key at most 60 a minute are written: strangers must not be able to fill the database.
+    Of callers without a known key at most 60 a minute are written, and of a known one that asks too often the first
+    such answer of a minute: nobody must be able to fill the database with refusals.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._minute = 0.0
         self._strangers = 0
+        self._limited: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,7 +67,9 @@ class Auditing:
             return
         changing = scope["method"] not in ("GET", "HEAD")
         key: Identified | None = scope["state"].get("key")
-        if not (changing or needs.audited or status in _REFUSED) or (key is None and self._too_many_strangers()):
+        if not (changing or needs.audited or status in _REFUSED):
+            return
+        if self._too_many_strangers() if key is None else status == _LIMITED and self._told(key.name):
             return
         made = answer.get("location", "").rpartition("/")[2]
         entry = AuditEntry(
@@ -80,11 +85,22 @@ class Auditing:
         await writing.do(entry)
 
     def _too_many_strangers(self) -> bool:
+        self._begin_minute()
+        self._strangers += 1
+        return self._strangers > _STRANGERS
+
+    def _told(self, caller: str) -> bool:
+        self._begin_minute()
+        if caller in self._limited:
+            return True
+        self._limited.add(caller)
+        return False
+
+    def _begin_minute(self) -> None:
         now = time.monotonic()
         if now - self._minute >= 60:
             self._minute, self._strangers = now, 0
-        self._strangers += 1
-        return self._strangers > _STRANGERS
+            self._limited.clear()
 
 
 def writing_audit(database: Database) -> Batches[AuditEntry, None]:

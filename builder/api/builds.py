@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy import select
 
 from builder.api.access import Caller, Store
-from builder.api.asking import BuildRequest, asked_build, body_of, documented_body
+from builder.api.asking import BuildRequest, asked_build, body_of, documented_body, git_turns
 from builder.api.events import LAST_LINE, Follows, Told
 from builder.api.idempotency import REPLAYED, IdempotencyKey, Made, carried_out_once
 from builder.api.identified import identified, refuse_asked, refuse_recipe
@@ -70,7 +70,7 @@ async def create_build(request: Request, requester: Caller, wait: Wait = 0, _: I
         view = take_in(services, catalogue, replace(asked, identity=identified(request).identity))
         return Made(view, f"/v1/builds/{view.id}")
 
-    answered = await carried_out_once(request, requester, body.digest, answer)
+    answered = await carried_out_once(request, requester, body.digest, answer, turns=git_turns(request, body))
     if wait:
         view = await _awaited(request, answered.headers["Location"].rpartition("/")[2], wait)
         answered = Response(

@@ -14,6 +14,7 @@ from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
 from builder.api.problems import RequestInvalid
+from builder.api.turns import Turns
 from builder.settings import Settings
 from builder.store import idempotency
 from builder.store.database import Database, DatabaseUnavailable
@@ -52,13 +53,20 @@ class Made:
     status: int = 202
 
 
-async def carried_out_once(request: Request, caller: str, digest: str, work: Callable[[], Made]) -> Response:
-    """What `work`, in a thread of its own, makes of a request whose body has this digest; or what it made before.
+async def carried_out_once(
+    request: Request, caller: str, digest: str, work: Callable[[], Made], *, turns: Turns | None = None
+) -> Response:
+    """What `work`, in a thread of its own, makes of a request whose body has this digest; or what it made before. Work
+    that waits for others than the service's own parts has its `turns`.
 
     What is made and the answer to it are kept in one transaction, so no crash comes in between. Raises RequestInvalid,
-    KeyReused, RequestUnderWay, and what `work` raises: then the key is free again.
+    KeyReused, RequestUnderWay, TooManyAtOnce, and what `work` raises: then the key is free again.
     """
-    return await anyio.to_thread.run_sync(lambda: _once(request, caller, digest, work, together=True))
+
+    def once() -> Response:
+        return _once(request, caller, digest, work, together=True)
+
+    return await (turns.run(caller, once) if turns is not None else anyio.to_thread.run_sync(once))
 
 
 async def uploaded_once(request: Request, caller: str, digest: str, work: Callable[[], Made]) -> Response:

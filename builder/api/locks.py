@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
-from builder.api.asking import LockRequest, asked_lock, body_of, documented_body
+from builder.api.asking import LockRequest, asked_lock, body_of, documented_body, git_turns
 from builder.api.builds import take_in
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.identified import identified, refuse_asked
@@ -36,4 +36,4 @@ async def create_lock(request: Request, requester: Caller, _: IdempotencyKey = N
         view = take_in(state.services, state.catalogue, replace(asked, identity=identified(request).identity))
         return Made(view, f"/v1/builds/{view.id}")
 
-    return await carried_out_once(request, requester, body.digest, answer)
+    return await carried_out_once(request, requester, body.digest, answer, turns=git_turns(request, body))

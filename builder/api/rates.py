@@ -1,7 +1,7 @@
 """How often a caller may ask: so many requests a minute, and so many that make a worker work, over all API processes.
 
-The count is Redis's. While that is away each process counts for itself: a limit that is too high for a while does less
-harm than a service that refuses everybody.
+The count is Redis's. While that is away, or slow, each process counts on for itself: a limit that is too high for a
+while does less harm than a service that refuses everybody.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from builder.errors import Unavailable
 
 _WINDOW = 60
 _REDIS_SECONDS = 0.25
-# How long Redis is left alone after it did not answer.
+# An answer that takes longer holds up all requests.
+_SLOW_SECONDS = 0.05
+# How long Redis is left alone after it did not answer, or did so slowly.
 _PAUSE_SECONDS = 5.0
 
 log = logging.getLogger("goldsmith.api")
@@ -44,6 +46,14 @@ class Policy:
 
     name: str
     quota: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A request of a caller, and what it is counted for."""
+
+    caller: str
+    policies: Sequence[Policy]
 
 
 @dataclass(frozen=True)
@@ -91,36 +101,66 @@ class Rates:
         self._own_window = 0
         self._away_until = 0.0
 
-    def take(self, caller: str, policies: Sequence[Policy]) -> tuple[Left, ...]:
-        """Count a request of a caller."""
-        limited = [policy for policy in policies if policy.quota]
+    @property
+    def alone(self) -> bool:
+        """Whether Redis is not asked now, so that to count waits for nothing."""
+        return time.monotonic() < self._away_until
+
+    def take(self, requests: Sequence[Counted]) -> list[tuple[Left, ...]]:
+        """Count requests, for all of them in one exchange with Redis."""
         now = time.time()
         window, seconds = int(now // _WINDOW), max(1, _WINDOW - int(now % _WINDOW))
-        name = hashlib.sha256(caller.encode()).hexdigest()[:32]
-        keys = [f"goldsmith-rate:{self._namespace}:{policy.name}:{name}:{window}" for policy in limited]
-        counts = self._counted(keys, window) if keys else []
-        return tuple(
-            Left(policy, max(0, policy.quota - count), seconds, count > policy.quota)
-            for policy, count in zip(limited, counts, strict=True)
-        )
+        keys = []
+        for request in requests:
+            name = hashlib.sha256(request.caller.encode()).hexdigest()[:32]
+            keys += [
+                f"goldsmith-rate:{self._namespace}:{policy.name}:{name}:{window}"
+                for policy in request.policies
+                if policy.quota
+            ]
+        counts = iter(self._counted(keys, window) if keys else ())
+        return [
+            tuple(
+                Left(policy, max(0, policy.quota - count), seconds, count > policy.quota)
+                for policy in request.policies
+                if policy.quota
+                for count in (next(counts),)
+            )
+            for request in requests
+        ]
 
     def close(self) -> None:
         self._redis.close()
 
     def _counted(self, keys: list[str], window: int) -> list[int]:
-        if time.monotonic() >= self._away_until:
+        found: list[int] = []
+        if not self.alone:
+            began = time.monotonic()
             try:
                 with self._redis.pipeline(transaction=False) as pipe:
                     for key in keys:
                         pipe.incr(key)
                         pipe.expire(key, 2 * _WINDOW)
-                    return [int(count) for count in pipe.execute()[::2]]
+                    found = [int(count) for count in pipe.execute()[::2]]
+                took = time.monotonic() - began
+                if took > _SLOW_SECONDS:
+                    self._pause(f"it took {took:.2f} seconds")
             except redis.RedisError as error:
-                self._away_until = time.monotonic() + _PAUSE_SECONDS
-                log.warning("each API process counts requests for itself while Redis is away: %s", error)
+                self._pause(str(error))
         with self._lock:
             if window != self._own_window:
                 self._own_window = window
                 self._own.clear()
-            self._own.update(keys)
-            return [self._own[key] for key in keys]
+            if found:  # and counted on from there, if Redis is away next time
+                for key, count in zip(keys, found, strict=True):
+                    self._own[key] = max(self._own[key], count)
+                return found
+            counts = []
+            for key in keys:
+                self._own[key] += 1
+                counts.append(self._own[key])
+            return counts
+
+    def _pause(self, why: str) -> None:
+        self._away_until = time.monotonic() + _PAUSE_SECONDS
+        log.warning("each API process counts requests for itself while Redis is away: %s", why)

@@ -32,7 +32,7 @@ class Turns:
         """Raises TooManyAtOnce, and what the work raises."""
         if self._callers.total() >= self._most or self._callers[caller] >= self._each:
             raise TooManyAtOnce(
-                "as many dry runs are under way as this service does at once", hint="ask again in a moment"
+                "as many such requests are under way as this service does at once", hint="ask again in a moment"
             )
         self._callers[caller] += 1
         try:

@@ -6,6 +6,7 @@ and only the package itself says it. So the build that follows finds it there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import Unavailable
@@ -21,6 +22,32 @@ from builder.pipeline.unchanged import released_before
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock, LockedPackage
 from builder.store.schema import Release
+
+
+@dataclass
+class Sources:
+    """Where packages come from beside the cache, in the order in which a build asks. What was resolved now is the
+    archive's; once the registry has not answered, it is not asked again, and of what may be there nothing is known."""
+
+    services: Services
+    repository: str
+    locked: bool
+    away: bool = False
+
+    def of(self, package: LockedPackage) -> str:
+        if not self.locked:
+            return "archive"
+        if self.away:
+            return "unknown"
+        services = self.services
+        try:
+            for place in (services.staging(self.repository), services.released(self.repository)):
+                if services.impatient_registry.blobs.size(place, f"sha256:{package.sha256}") is not None:
+                    return "registry"
+        except Unavailable:
+            self.away = True
+            return "unknown"
+        return "archive" if package.path is not None else "unknown"
 
 
 class PlanStage:
@@ -50,7 +77,8 @@ class PlanStage:
         self._services.engine.remove_leftovers(build_id)
 
     def _plan(self, task: Task, lock: Lock, cached: frozenset[str]) -> Plan:
-        packages = tuple(self._planned(task, package, lock, cached) for package in lock.all_packages)
+        sources = Sources(self._services, task.recipe.spec.publish.repository, locked=task.lock is not None)
+        packages = tuple(self._planned(task, package, lock, cached, sources) for package in lock.all_packages)
         before = self._before(task, lock)
         return Plan(
             hermetic=task.recipe.spec.hermetic,
@@ -64,7 +92,9 @@ class PlanStage:
             unchanged=Unchanged(build_id=before.build_id, digest=before.digest) if before is not None else None,
         )
 
-    def _planned(self, task: Task, package: LockedPackage, lock: Lock, cached: frozenset[str]) -> PlannedPackage:
+    def _planned(
+        self, task: Task, package: LockedPackage, lock: Lock, cached: frozenset[str], sources: Sources
+    ) -> PlannedPackage:
         task.watch.check()
         return PlannedPackage(
             name=package.name,
@@ -73,21 +103,8 @@ class PlanStage:
             sha256=package.sha256,
             size=package.size,
             bootstrap=package in lock.base.packages,
-            source="cache" if package.sha256 in cached else self._source(task, package),
+            source="cache" if package.sha256 in cached else sources.of(package),
         )
-
-    def _source(self, task: Task, package: LockedPackage) -> str:
-        """Beside the cache, in the order in which a build asks; what was resolved now is the archive's."""
-        services, repository = self._services, task.recipe.spec.publish.repository
-        if task.lock is None:
-            return "archive"
-        for place in (services.staging(repository), services.released(repository)):
-            try:
-                if services.impatient_registry.blobs.size(place, f"sha256:{package.sha256}") is not None:
-                    return "registry"
-            except Unavailable:
-                break
-        return "archive" if package.path is not None else "unknown"
 
     def _before(self, task: Task, lock: Lock) -> Release | None:
         if not task.recipe.spec.hermetic or task.build.options.get("force"):

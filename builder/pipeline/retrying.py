@@ -63,6 +63,7 @@ def retry(
             lock=lock,
             lock_from_request=bool(build.options.get("lock_from_request")),
             purpose=Purpose(build.purpose),
+            update=bool(build.options.get("update")),
             force=bool(build.options.get("force")),
             priority=priority,
             retry_of=build.id,

@@ -21,7 +21,7 @@ from builder.planning.lockfile import read_lock_beside
 from builder.policy.effective import refuse_looser
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.recipes.catalogue import Catalogue, Listed, refuse_sources
-from builder.recipes.document import RecipeInvalid
+from builder.recipes.document import MAX_WHOLE_BYTES, RecipeInvalid
 from builder.recipes.model import Recipe
 from builder.recipes.parameters import Value
 from builder.recipes.reading import canonical_json, recipe_digest
@@ -158,17 +158,26 @@ class _Submitting:
     def submit(self, asked: Asked, path: tuple[str, ...]) -> Build:
         recipe, lock = asked.recipe, asked.lock
         refuse_sources(recipe)
+        text = canonical_json(recipe)
+        if len(text) > MAX_WHOLE_BYTES:
+            fault = Fault(
+                message=f"the whole recipe has {len(text)} bytes; {MAX_WHOLE_BYTES} are allowed",
+                hint="put its files into a package",
+            )
+            raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
         _refuse_vanishing(recipe)
         if not self.house.network_steps:
             refuse_network_steps(recipe)
         refuse_secrets(recipe, asked.origin)
         refuse_looser(self.house.policy, recipe.metadata.name, recipe.spec.policy)
         if lock is not None:
-            refuse_stale(recipe, lock)
+            refuse_stale(recipe, lock, filled_in=bool(asked.parameters))
         path = (*path, recipe.metadata.name)
         base = recipe.spec.base.recipe
         waits_for, base_digest = None, None
         options: dict[str, Any] = {"force": True} if asked.force else {}
+        if asked.update:
+            options["update"] = True
         if asked.lock_from_request:
             options["lock_from_request"] = True
         if asked.parameters:
@@ -187,10 +196,9 @@ class _Submitting:
             if own is not None:
                 options["base_key"] = build_key(listed.digest, own)
             if asked.purpose is Purpose.PLAN:
-                options["builds_first"] = self._unreleased(listed, own, asked.lock, path)
+                options["builds_first"] = self._unreleased(listed, own, asked, path)
             else:
                 waits_for = self._base_build(listed, own, asked, path)
-        text = canonical_json(recipe)
         submission = Submission(
             recipe_name=recipe.metadata.name,
             recipe_digest=digest_of(text),
@@ -217,9 +225,10 @@ class _Submitting:
         base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
         return self.submit(base, path).id
 
-    def _unreleased(self, listed: Listed, own: Lock | None, lock: Lock | None, path: tuple[str, ...]) -> list[str]:
+    def _unreleased(self, listed: Listed, own: Lock | None, asked: Asked, path: tuple[str, ...]) -> list[str]:
         """The recipes that a build would have to wait for, the deepest first."""
         found: list[str] = []
+        lock = asked.lock
         while not self._base_released(listed, lock, own):
             found.insert(0, listed.name)
             path = (*path, listed.name)
@@ -227,7 +236,7 @@ class _Submitting:
             if name is None or name in path:  # a circle is refused when it is built
                 break
             lock, listed = own, self.catalogue.get(name)
-            own = read_lock_beside(listed.path)
+            own = None if asked.update else read_lock_beside(listed.path)
         return found
 
     def _base_released(self, listed: Listed, lock: Lock | None, own: Lock | None) -> bool:

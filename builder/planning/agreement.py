@@ -31,15 +31,16 @@ def locked_files(recipe: Recipe) -> tuple[LockedFile, ...]:
     )
 
 
-def refuse_stale(recipe: Recipe, lock: Lock) -> None:
-    """Raises LockStale with a fault for each thing that differs."""
+def refuse_stale(recipe: Recipe, lock: Lock, *, filled_in: bool = False) -> None:
+    """Raises LockStale with a fault for each thing that differs. `filled_in` is a recipe that has parameters."""
     faults = [*_base(recipe, lock), *_packages(recipe, lock), *_files(recipe, lock), *_twice(lock)]
     if faults:
         raise LockStale(
             f"the lock of {recipe.metadata.name}: " + "; ".join(str(fault) for fault in faults[:3]),
             errors=faults,
             hint="`goldsmith recipe lock` renews it; `goldsmith recipe lock --keep` renews files alone; "
-            "`goldsmith build --update` builds without it",
+            "`goldsmith build --update` builds without it"
+            + ("; a lock is for one set of the parameters' values" if filled_in else ""),
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import Fault, Rejected
-from builder.recipes.document import RecipeInvalid, parse
+from builder.recipes.document import MAX_WHOLE_BYTES, RecipeInvalid, parse
 from builder.recipes.model import File, Recipe
 from builder.recipes.parameters import Parameter, Value, escaped
 from builder.recipes.reading import Filled, fill_recipe, recipe_digest
@@ -124,8 +124,20 @@ def _filled(text: bytes, source: str) -> Filled:
 
 
 def embed_sources(recipe: Recipe, beside: Beside, *, source: str) -> Recipe:
-    """The recipe with the content of each file that it names. Raises RecipeInvalid."""
-    files = [_embedded(file, beside, index, source) for index, file in enumerate(recipe.spec.files)]
+    """The recipe with the content of each file that it names, together in bounds. Raises RecipeInvalid."""
+    files: list[File] = []
+    total = 0
+    for index, file in enumerate(recipe.spec.files):
+        embedded = _embedded(file, beside, index, source)
+        total += len((embedded.content or embedded.content_base64 or "").encode())
+        if total > MAX_WHOLE_BYTES:
+            fault = Fault(
+                message=f"the recipe's files are together larger than {MAX_WHOLE_BYTES} bytes",
+                field=f"spec.files[{index}]",
+                hint="put them into a package",
+            )
+            raise RecipeInvalid(f"{source}: {fault}", errors=[fault])
+        files.append(embedded)
     return recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
 
 

@@ -18,6 +18,8 @@ import yaml
 from builder.errors import Fault, Rejected
 
 MAX_BYTES = 256 * 1024
+# Of a recipe with its files embedded, and of these files together.
+MAX_WHOLE_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import posixpath
 import re
 import tempfile
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.addresses import addresses_of, is_public
-from builder.errors import Fault, ProgramFailed, ProgramTimedOut, Rejected, Unavailable
+from builder.errors import Fault, ProgramFailed, ProgramMissing, ProgramTimedOut, Rejected, Unavailable
 from builder.process import run
 from builder.recipes.catalogue import MAX_FILE_BYTES, NotBeside, embed_sources
 from builder.recipes.document import MAX_BYTES
@@ -28,6 +29,8 @@ _REPOSITORY = re.compile(r"/[A-Za-z0-9._~/+@-]{1,500}", re.ASCII)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 # git-check-ref-format(1), and less: no sign of a refspec, and no option.
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+-]{0,254}", re.ASCII)
+# Where hosts keep what forks propose; Git looks under refs/ for short names, too.
+_FORKS = re.compile("(refs/)?(pull|pull-requests|merge-requests|changes)/", re.IGNORECASE)
 _NO_REF = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
 _COMMIT = re.compile("[0-9a-f]{40}")
 _PATH = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._/+@-]{0,500}\.ya?ml", re.ASCII)
@@ -42,8 +45,10 @@ _CLOSED = (
     "returned error: 401",
     "returned error: 403",
 )
-_TURNS, _TURN_SECONDS = 4, 20.0
 _QUICK = 20.0
+# The first that heeds http.curloptResolve; older ones pass over it, and look the name up again.
+_GIT_NEEDED = (2, 37)
+_VERSION = re.compile(r"git version (\d{1,3})\.(\d{1,4})[0-9A-Za-z.]*", re.ASCII)
 
 _CONFIGURATION = {
     "protocol.allow": "never",
@@ -88,14 +93,17 @@ class GitPlace:
 
 @dataclass(frozen=True)
 class Commit:
-    """What a repository held at a commit: `id` is its SHA-1, `_objects` a bare repository."""
+    """What a repository held at a commit: `id` is its SHA-1, `_objects` a bare repository, read before `_deadline`, a
+    time of the monotonic clock."""
 
     id: str
     _objects: Path
+    _deadline: float
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """A plain file, None if there is none. Raises NotBeside for what is none, or is larger than `limit` bytes."""
-        listed = _git(self._objects, "--literal-pathspecs", "ls-tree", "-z", "-l", self.id, "--", path)
+        """A plain file, None if there is none. Raises NotBeside for what is none, or is larger than `limit` bytes, and
+        GitUnavailable once the time is over."""
+        listed = self._ask("--literal-pathspecs", "ls-tree", "-z", "-l", self.id, "--", path)
         for row in listed.split(b"\0"):
             about, _, name = row.partition(b"\t")
             if name != path.encode():
@@ -105,11 +113,17 @@ class Commit:
                 raise NotBeside(f"{path!r} is {_KINDS.get(mode, 'no file')}", "name a plain file")
             if int(size) > limit:
                 raise NotBeside(f"{path!r} is larger than {limit} bytes", "put it into a package")
-            content = _git(self._objects, "cat-file", "blob", blob, limit=limit)
+            content = self._ask("cat-file", "blob", blob, limit=limit)
             if content.startswith(_LFS):
                 raise NotBeside(f"{path!r} is in Git LFS, which is not asked", "keep the file itself in the repository")
             return content
         return None
+
+    def _ask(self, *arguments: str, limit: int = MAX_BYTES * 16) -> bytes:
+        try:
+            return _git(self._objects, *arguments, seconds=_left(self._deadline), limit=limit)
+        except ProgramTimedOut as error:
+            raise GitUnavailable(f"commit {self.id} was not read in time", hint="name fewer files") from error
 
     def recipe_text(self, path: str) -> bytes:
         """The recipe's file. Raises GitSourceRefused."""
@@ -124,49 +138,48 @@ class Commit:
     def embed(self, recipe: Recipe, path: str) -> Recipe:
         """A recipe of this commit with the files beside it. Raises RecipeInvalid."""
 
-        def beside(name: str) -> bytes:
-            wanted = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+        @cache
+        def content_at(wanted: str) -> bytes:
             content = self.read(wanted, MAX_FILE_BYTES)
             if content is None:
                 raise NotBeside(f"there is no {wanted!r} in commit {self.id}", "check the path")
             return content
 
+        def beside(name: str) -> bytes:
+            return content_at(posixpath.normpath(posixpath.join(posixpath.dirname(path), name)))
+
         return embed_sources(recipe, beside, source=path)
 
 
 class GitSources:
-    """`hosts` are HOST or HOST:PORT; `private` lets them be at private addresses, and be asked over plain HTTP. A fetch
-    takes at most `seconds` and `max_bytes`; a few are under way at once."""
+    """`hosts` are HOST or HOST:PORT; `private` lets them be at private addresses, and be asked over plain HTTP. To
+    fetch and read a commit takes at most `seconds`, and it has at most `max_bytes`."""
 
     def __init__(self, hosts: tuple[str, ...], *, private: bool, seconds: float, max_bytes: int) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._private = private
         self._seconds = seconds
         self._max_bytes = max_bytes
-        self._turns = threading.BoundedSemaphore(_TURNS)
 
     @contextmanager
     def commit(self, place: GitPlace) -> Iterator[Commit]:
         """The commit that a reference names now. Raises GitSourceRefused or GitUnavailable."""
         url, pinned = self._checked(place.repository)
+        installed_git()
         _check_ref(place.ref)
         _check_path(place.path)
-        if not self._turns.acquire(timeout=_TURN_SECONDS):
-            raise GitUnavailable("as many repositories are being fetched as this service does at once")
-        try:
-            with tempfile.TemporaryDirectory(prefix="git-") as work:
-                yield self._fetched(Path(work) / "objects", url, pinned, place)
-        finally:
-            self._turns.release()
+        with tempfile.TemporaryDirectory(prefix="git-") as work:
+            yield self._fetched(Path(work) / "objects", url, pinned, place)
 
     def _fetched(self, objects: Path, url: str, pinned: tuple[str, ...], place: GitPlace) -> Commit:
+        deadline = time.monotonic() + self._seconds
         _git(objects, "init", "--quiet", "--bare", "--template=", str(objects), repository=False)
         scheme = urlsplit(url).scheme
         try:
             _git(
                 objects, "-c", f"protocol.{scheme}.allow=always", *pinned,
                 "fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, place.ref,
-                seconds=self._seconds, max_file=self._max_bytes,
+                seconds=_left(deadline), max_file=self._max_bytes,
             )  # fmt: skip
             commit = _git(objects, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}").decode("ascii").strip()
         except ProgramTimedOut as error:
@@ -175,7 +188,7 @@ class GitSources:
             raise self._told(error, url, place) from error
         if _COMMIT.fullmatch(place.ref) and commit != place.ref:
             raise refused("ref", f"{place.ref} is the name of something else than a commit", None)
-        return Commit(commit, objects)
+        return Commit(commit, objects, deadline)
 
     def _told(self, error: ProgramFailed, url: str, place: GitPlace) -> GitSourceRefused | GitUnavailable:
         said = error.stderr_tail
@@ -222,6 +235,28 @@ class GitSources:
         return f"{told.scheme}://{name}{told.path}", ("-c", f"http.curloptResolve={host}:{wanted}:{address}")
 
 
+@cache
+def installed_git() -> str:
+    """The version of the Git that is installed. Raises GitUnavailable for none, and for one too old to be pinned."""
+    needed = ".".join(map(str, _GIT_NEEDED))
+    mend = f"an operator must install Git {needed} or newer"
+    try:
+        said = run(["git", "--version"], timeout=_QUICK).stdout.decode("ascii", "replace").strip()
+    except (ProgramMissing, ProgramFailed, ProgramTimedOut) as error:
+        raise GitUnavailable(f"Git cannot be used here: {error.detail}", hint=mend) from error
+    found = _VERSION.match(said)
+    if found is None or (int(found[1]), int(found[2])) < _GIT_NEEDED:
+        raise GitUnavailable(f"{said[:100]!r} is installed, and {needed} is needed", hint=mend)
+    return found[0].removeprefix("git version ")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise ProgramTimedOut("the time of the commit is over")
+    return left
+
+
 def refused(field: str, message: str, hint: str | None) -> GitSourceRefused:
     """What to raise about one of the three: repository, ref, path."""
     fault = Fault(field=field, message=message, hint=hint)
@@ -229,6 +264,11 @@ def refused(field: str, message: str, hint: str | None) -> GitSourceRefused:
 
 
 def _check_ref(ref: str) -> None:
+    if _FORKS.match(ref):
+        raise refused(
+            "ref", f"{ref[:60]!r} is what anybody may propose from a fork, not what the repository's owners took in",
+            "name a branch, a tag or a commit; of a branch with such a name refs/heads/NAME",
+        )  # fmt: skip
     if not _REF.fullmatch(ref) or _NO_REF.search(ref):
         raise refused(
             "ref", f"{ref[:60]!r} is no name of a branch, a tag or a commit", "such as main, v1.2 or refs/heads/x"

@@ -1,7 +1,7 @@
 """Parameters: values that a recipe leaves open, within what it allows, for each request to fill in.
 
-`${parameters.NAME}` in a text stands for a value. A value fills in a text, or is the whole of a number or a truth
-value; it adds no key, no item and no line of a script, so that it is data and never structure.
+`${parameters.NAME}` in a text stands for a value. A value fills in a text, or is the whole of one, of a number or
+of a truth value; it adds no key, no item and no line of a script, so that it is data and never structure.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Parameter(Strict):
     def accept(self, given: object) -> Value:
         """The value that was given, also as text. Raises ValueError that says what it must be."""
         value = self._typed(given)
+        if isinstance(value, str) and len(value) > _MOST:
+            raise ValueError(f"has {len(value)} characters; {_MOST} are allowed")
         if self.allowed:
             # A truth value equals a number.
             if not any(type(one) is type(value) and one == value for one in self.allowed):
                 raise ValueError(f"must be one of {', '.join(_shown(one) for one in self.allowed)}")
         elif isinstance(value, str):
-            if len(value) > _MOST:
-                raise ValueError(f"has {len(value)} characters; {_MOST} are allowed")
             if not value.isprintable():
                 raise ValueError("holds a character that cannot be printed")
             if not _matches(self.pattern or PLAIN, value):
@@ -165,6 +165,10 @@ def fill_in(document: Document, values: Mapping[str, Value], source: str) -> Doc
     return replace(document, data=data, filled=filling.filled)
 
 
+def as_text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def escaped(text: str) -> str:
     """A text that filling in leaves as this one."""
     return _REFERENCE.sub(lambda found: "$" + found[0], text)
@@ -193,10 +197,9 @@ class _Filling:
         if names:
             self._refuse_fixed(path)
             self.filled[path] = tuple(dict.fromkeys(names))
-        if len(names) == 1 and text == f"${{parameters.{names[0]}}}":
-            return self._values[names[0]]
-        made = _REFERENCE.sub(self._replaced, text)
-        self._length += len(made)
+        whole = len(names) == 1 and text == f"${{parameters.{names[0]}}}"
+        made = self._values[names[0]] if whole else _REFERENCE.sub(self._replaced, text)
+        self._length += len(str(made))
         if self._length > MAX_BYTES:
             self._refuse(path, f"with its parameters the recipe is larger than {MAX_BYTES} characters", None)
         return made
@@ -204,8 +207,7 @@ class _Filling:
     def _replaced(self, found: re.Match[str]) -> str:
         if found[1]:
             return found[0][1:]
-        value = self._values[found[2]]
-        return str(value).lower() if isinstance(value, bool) else str(value)
+        return as_text(self._values[found[2]])
 
     def _references(self, text: str, path: Path) -> Iterator[str]:
         for found in _REFERENCE.finditer(text):

@@ -16,7 +16,16 @@ from pydantic import BaseModel, Tag, ValidationError
 from builder.errors import Fault
 from builder.recipes.document import Document, Path, RecipeInvalid, parse
 from builder.recipes.model import Recipe
-from builder.recipes.parameters import Declared, Parameter, Value, WrittenRecipe, accepted, fill_in, refuse_secrets
+from builder.recipes.parameters import (
+    Declared,
+    Parameter,
+    Value,
+    WrittenRecipe,
+    accepted,
+    as_text,
+    fill_in,
+    refuse_secrets,
+)
 
 _MAX_FAULTS = 20
 # Lists of unions: after the index of an item Pydantic's locations name the member by its tag, which nobody wrote.
@@ -77,7 +86,26 @@ def validate(document: Document, *, source: str) -> Recipe:
     try:
         return Recipe.model_validate(document.data)
     except ValidationError as error:
+        if not _wanted_as_texts(error, document):
+            raise _invalid(error, document, source) from error
+    try:
+        return Recipe.model_validate(document.data)
+    except ValidationError as error:
         raise _invalid(error, document, source) from error
+
+
+def _wanted_as_texts(error: ValidationError, document: Document) -> bool:
+    """Writes numbers and truth values that were filled in as texts where the recipe wants text. Says whether any."""
+    found = False
+    for entry in error.errors(include_url=False, include_context=False):
+        path = _written(entry["loc"], document)
+        if entry["type"] == "string_type" and path in document.filled and isinstance(entry["input"], bool | int):
+            within = document.data
+            for part in path[:-1]:
+                within = within[part]
+            within[path[-1]] = as_text(entry["input"])
+            found = True
+    return found
 
 
 def _declared(document: Document, source: str) -> dict[str, Parameter]:

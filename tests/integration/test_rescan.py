@@ -614,6 +614,12 @@ class TestWebhook:
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::a00:1", False),
         ("2002:7f00:1::", False),
+        ("fec0::1", False),
+        ("64:ff9b:1::a00:1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("192.88.99.1", False),
+        ("192.0.0.8", False),
     ],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:

@@ -93,6 +93,20 @@ def test_no_key_is_ever_written_down(client: TestClient, store: Database) -> Non
     assert one.key_id is not None
 
 
+def test_who_asks_too_often_is_written_down_once_a_minute(
+    app: FastAPI, client: TestClient, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.state.settings = app.state.settings.model_copy(update={"jobs_per_minute": 1})
+    asked = [client.post("/v1/builds", json={"recipe": "web"}).status_code for _ in range(5)]
+    assert asked.count(429) >= 3
+    assert [status for *_, status in entries(store)].count(429) == 1
+    later = time.monotonic() + 61
+    monkeypatch.setattr("builder.api.auditing.time.monotonic", lambda: later)
+    while client.post("/v1/builds", json={"recipe": "web"}).status_code != 429:
+        pass
+    assert [status for *_, status in entries(store)].count(429) == 2
+
+
 def test_strangers_cannot_fill_the_database(
     anyone: TestClient, store: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from builder.api.app import create_app
 from builder.api.compressing import Compressing
 from builder.api.conditional import Conditional, tagged
-from builder.api.rates import Policy, Rates
+from builder.api.rates import Counted, Policy, Rates
 from builder.api.scopes import ROUTES
 from builder.errors import GoldsmithError
 from builder.pipeline.stage import Task, run_stage
@@ -84,7 +84,7 @@ class TestRates:
 
 
 def test_no_limit_is_none(settings: Settings) -> None:
-    assert Rates(NOWHERE, "x").take("ci", [Policy("requests", 0)]) == ()
+    assert Rates(NOWHERE, "x").take([Counted("ci", [Policy("requests", 0)])]) == [()]
 
 
 class TestBounds:
@@ -198,7 +198,7 @@ class TestTraces:
         run_stage(store, BUILD, made, work, lambda _: None, lease_seconds=60, log_limit=4096, maximum_attempts=1)
         told = [record.getMessage() for record in caplog.records if record.name == "goldsmith"]
         assert f"build {made}: the build stage begins [trace {self.TRACE}]" in told
-        assert any(f"{made} failed" in line and line.endswith(f"[trace {self.TRACE}]") for line in told)
+        assert any(f"{made} is failed" in line and line.endswith(f"[trace {self.TRACE}]") for line in told)
 
 
 def test_every_examples_answer_is_documented_with_its_limits(app: FastAPI) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import redis
 
-from builder.api.rates import Policy, RateLimited, Rates, rate_headers, refuse_exceeded
+from builder.api.batches import Batches
+from builder.api.rates import Counted, Left, Policy, RateLimited, Rates, rate_headers, refuse_exceeded
 
 POLICIES = (Policy("requests", 3), Policy("jobs", 0))
+
+
+def take(rates: Rates, caller: str, policies: Sequence[Policy]) -> tuple[Left, ...]:
+    [found] = rates.take([Counted(caller, policies)])
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +57,20 @@ def _within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_processes_count_together(url: str) -> None:
     one, other = Rates(url, "a"), Rates(url, "a")
-    assert [rates.take("ci", POLICIES)[0].remaining for rates in (one, other, one)] == [2, 1, 0]
+    assert [take(rates, "ci", POLICIES)[0].remaining for rates in (one, other, one)] == [2, 1, 0]
     with pytest.raises(RateLimited) as told:
-        refuse_exceeded("ci", other.take("ci", POLICIES))
+        refuse_exceeded("ci", take(other, "ci", POLICIES))
     assert told.value.retry_after == 40
 
 
 def test_other_callers_and_other_installations_count_apart(url: str) -> None:
-    assert Rates(url, "b").take("x", POLICIES)[0].remaining == 2
-    assert Rates(url, "b").take("y", POLICIES)[0].remaining == 2
-    assert Rates(url, "c").take("x", POLICIES)[0].remaining == 2
+    assert take(Rates(url, "b"), "x", POLICIES)[0].remaining == 2
+    assert take(Rates(url, "b"), "y", POLICIES)[0].remaining == 2
+    assert take(Rates(url, "c"), "x", POLICIES)[0].remaining == 2
 
 
 def test_what_is_counted_is_forgotten(url: str) -> None:
-    Rates(url, "d").take("ci", POLICIES)
+    take(Rates(url, "d"), "ci", POLICIES)
     with redis.Redis.from_url(url) as client:
         ages = [client.ttl(key) for key in client.keys("goldsmith-rate:*")]
     assert ages
@@ -73,11 +80,52 @@ def test_what_is_counted_is_forgotten(url: str) -> None:
 def test_without_redis_a_process_counts_for_itself_and_does_not_ask_each_time(caplog: pytest.LogCaptureFixture) -> None:
     alone = Rates("redis://127.0.0.1:1/0", "a")
     started = time.monotonic()
-    assert [alone.take("ci", POLICIES)[0].remaining for _ in range(3)] == [2, 1, 0]
-    assert alone.take("ci", POLICIES)[0].exceeded
+    assert [take(alone, "ci", POLICIES)[0].remaining for _ in range(3)] == [2, 1, 0]
+    assert take(alone, "ci", POLICIES)[0].exceeded
     assert time.monotonic() - started < 2
     assert len(caplog.records) == 1
 
 
 def test_without_a_limit_nothing_is_said() -> None:
-    assert rate_headers(Rates("redis://127.0.0.1:1/0", "a").take("ci", [Policy("requests", 0)])) == {}
+    assert rate_headers(take(Rates("redis://127.0.0.1:1/0", "a"), "ci", [Policy("requests", 0)])) == {}
+
+
+def test_requests_that_come_together_are_counted_one_by_one(url: str) -> None:
+    two = (Policy("requests", 9), Policy("jobs", 1))
+    found = Rates(url, "e").take([Counted("x", two), Counted("y", POLICIES), Counted("x", two)])
+    assert [[left.remaining for left in one] for one in found] == [[8, 0], [2], [7, 0]]
+    assert [one[-1].exceeded for one in found] == [False, False, True]
+
+
+def test_a_redis_that_is_slow_is_left_alone_and_the_count_goes_on(url: str) -> None:
+    rates = Rates(url, "f")
+    assert take(rates, "ci", POLICIES)[0].remaining == 2
+    rates._away_until = 0  # a machine that is busy may have made it slow just now
+    with redis.Redis.from_url(url) as client:
+        client.execute_command("CLIENT", "PAUSE", "150", "ALL")
+    assert not rates.alone
+    assert take(rates, "ci", POLICIES)[0].remaining == 1
+    assert rates.alone
+    started = time.monotonic()
+    assert [take(rates, "ci", POLICIES)[0].exceeded for _ in range(2)] == [False, True]
+    assert time.monotonic() - started < 0.1
+
+
+def test_a_redis_that_does_not_answer_holds_up_nobody_else() -> None:
+    """While one caller's request is counted, the loop answers others."""
+
+    async def both() -> float:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            counting = Batches(Rates(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "g").take)
+            counted = asyncio.create_task(counting.do(Counted("ci", POLICIES)))
+            longest = 0.0
+            while not counted.done():
+                before = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - before)
+            assert counted.result()[0].remaining == 2
+            return longest
+
+    assert asyncio.run(both()) < 0.2

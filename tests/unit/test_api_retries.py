@@ -47,6 +47,14 @@ def test_asks_for_the_same_again(client: TestClient, store: Database, state: Sta
         assert before.state == state
 
 
+def test_an_update_is_one_again(client: TestClient, store: Database, settings: Settings) -> None:
+    old = ask(client, recipe="web", lockUse="update")
+    end(store, old)
+    new = client.post(f"/v1/builds/{old}/retry").json()["id"]
+    with store.read() as session:
+        assert builds.get(session, new).options["update"] is True
+
+
 def test_of_a_lock_and_of_a_rebuild(client: TestClient, store: Database) -> None:
     lock = ask(client, "/v1/locks", recipe="web")
     with store.write() as session:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from builder.api.turns import Turns
 from builder.pipeline.evidence import Plan, PlannedPackage, kept
 from builder.pipeline.provenance import provenance
 from builder.pipeline.retrying import RecipeChanged
 from builder.recipes.catalogue import written_recipe_file
+from builder.recipes.git import GitSources
 from builder.recipes.model import Recipe
 from builder.recipes.reading import recipe_digest
 from builder.settings import Settings
@@ -172,6 +178,34 @@ class TestCommits:
         assert told.external_parameters["recipe"] == json.loads(build.recipe)
         named = next(one for one in told.resolved_dependencies if one.name == "source")
         assert (named.uri, named.digest) == (f"git+{server.url}/acme/images@main", {"gitCommit": commit})
+
+    def test_a_slow_host_stops_its_own_requests_alone(
+        self, client: TestClient, app: FastAPI, server: GitServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app.state.git_turns = Turns(at_once=1, waiting=1, each=9)
+        begun, go = threading.Semaphore(0), threading.Event()
+        real = GitSources._fetched
+
+        def slow(*arguments: Any) -> Any:
+            begun.release()
+            assert go.wait(20)
+            return real(*arguments)
+
+        monkeypatch.setattr(GitSources, "_fetched", slow)
+        with ThreadPoolExecutor(3) as pool:
+            held = [pool.submit(client.post, "/v1/builds", json=self.place(server)) for _ in range(2)]
+            assert begun.acquire(timeout=20)
+            deadline = time.monotonic() + 20
+            while app.state.git_turns._callers.total() < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            for path in ("/v1/builds", "/v1/locks"):
+                refused = client.post(path, json=self.place(server))
+                problem(refused, 503, "too-many-at-once")
+                assert refused.headers["Retry-After"]
+            assert client.post("/v1/builds", json={"recipe": "web"}).status_code == 202
+            go.set()
+            assert [one.result().status_code for one in held] == [202, 202]
 
     def test_a_retry_is_of_the_same_commit(self, client: TestClient, store: Database, server: GitServer) -> None:
         old = ask(client, **self.place(server))

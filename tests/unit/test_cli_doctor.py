@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.cli.doctor.findings import run as run_checks
+from builder.cli.doctor.hosts import checks as hosts_checks
 from builder.cli.main import main
+from builder.recipes.git import installed_git
+from builder.settings import load_settings
 from builder.store.keys import create_key, revoke
 from tests.unit.cli_server import WEB_RECIPE, Api, free_port, running_api
 
@@ -48,6 +52,32 @@ def configured(path: Path, **members: object) -> list[str]:
     path.write_text(json.dumps(members))
     path.chmod(0o600)
     return ["--config", str(path)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "says", "state", "detail"),
+    [
+        ("", None, "ok", "not needed"),
+        ("git.example", "git version 2.39.5", "ok", "Git 2.39.5 for git.example"),
+        ("git.example", "git version 2.36.1", "fail", "2.37 is needed"),
+        ("git.example", None, "fail", "not installed"),
+    ],
+)
+def test_git_is_needed_where_recipes_may_come_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: str, says: str | None, state: str, detail: str
+) -> None:
+    if says is not None:
+        (tmp_path / "git").write_text(f"#!/bin/sh\necho '{says}'\n")
+        (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GOLDSMITH_GIT_HOSTS", hosts)
+    installed_git.cache_clear()
+    settings = load_settings()
+    checks = [check for check in hosts_checks("api", settings) if check.name == "git"]
+    [(_, finding)] = run_checks(checks, 10)
+    installed_git.cache_clear()
+    assert finding.state == state
+    assert detail in finding.detail
 
 
 def test_a_client_that_has_what_it_needs(api: Api, capsys: Output, tmp_path: Path) -> None:

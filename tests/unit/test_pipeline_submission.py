@@ -268,3 +268,12 @@ def test_a_base_whose_steps_have_a_network_is_refused_with_all_that_stand_on_it(
     with pytest.raises(NetworkNotAllowed, match="recipe debian"):
         taken_in(database, catalogue, "app", network_steps=False)
     assert (count(database, Build), count(database, OutboxRow)) == (0, 0)
+
+
+def test_a_recipe_that_is_larger_than_the_service_keeps_is_refused(database: Database, catalogue: Catalogue) -> None:
+    recipe = read_recipe(text("mine", None))
+    files = [File(path=f"/f{index}", content="\1" * 128 * 1024) for index in range(20)]
+    whole = recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
+    with pytest.raises(RecipeInvalid, match="8388608 are allowed"):
+        taken_in(database, catalogue, whole, origin="request")
+    assert count(database, Build) == 0

@@ -312,6 +312,17 @@ class TestWithoutALock:
         web = get(database, taken_in(database, catalogue, "web", update=True))
         assert get(database, str(web.waits_for)).lock is None
 
+    def test_a_dry_run_of_an_update_leaves_the_locks_of_deeper_bases_aside(
+        self, database: Database, catalogue: Catalogue, directory: Path
+    ) -> None:
+        (directory / "app.yaml").write_text(text("app", "web"))
+        own = lock_beside(directory, catalogue, "debian")
+        release(database, catalogue, "debian", RELEASED, key=build_key(catalogue.get("debian").digest, own))
+        lock_beside(directory, catalogue, "debian", epoch=2)
+        for update, first in ((False, ["debian", "web"]), (True, ["web"])):
+            planned = get(database, taken_in(database, catalogue, "app", update=update, purpose=Purpose.PLAN))
+            assert planned.options["builds_first"] == first
+
 
 class TestPurposes:
     @pytest.mark.parametrize(

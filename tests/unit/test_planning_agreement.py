@@ -147,3 +147,10 @@ class TestALockThatSomebodyWroteByHand:
     def test_may_name_another_image_of_the_same_place_for_that_is_how_an_index_is_resolved(self) -> None:
         base = {"image": f"{IMAGE}:13@{ONE}"}
         refuse_stale(recipe(base), lock_of(recipe(base), base=locked(image=f"{IMAGE}@{OTHER}")))
+
+
+def test_a_lock_of_a_recipe_with_parameters_is_for_one_set_of_values() -> None:
+    for filled_in in (True, False):
+        with pytest.raises(LockStale) as told:
+            refuse_stale(recipe(packages=["hello"]), lock_of(recipe()), filled_in=filled_in)
+        assert ("one set of the parameters' values" in str(told.value)) is filled_in

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.errors import GoldsmithError
+from builder.recipes import git as module
 from builder.recipes.catalogue import NotBeside
-from builder.recipes.git import GitPlace, GitSourceRefused, GitSources, GitUnavailable
+from builder.recipes.document import RecipeInvalid
+from builder.recipes.git import GitPlace, GitSourceRefused, GitSources, GitUnavailable, installed_git
 from builder.recipes.reading import read_recipe
 from tests.unit.api import RECIPE
 from tests.unit.git_server import GitServer, git, git_server
@@ -106,6 +110,8 @@ class TestWhatIsNoPlainFile:
         *[(ref, "images/web.yaml", "ref") for ref in (
             "--upload-pack=touch /tmp/x", "-f", "main:refs/heads/x", "+main", "a..b", "a b", "main~1", "main^", "@{1}",
             "*", "", "a/", "x.lock", "a//b", "\nmain", "refs/heads/*",
+            "refs/pull/1/head", "pull/1/head", "refs/merge-requests/1/head", "merge-requests/1/head",
+            "Refs/Pull/1/head",
         )],
         *[("main", path, "path") for path in (
             "../web.yaml", "/etc/x.yaml", "a/../../x.yaml", "images/web", "-x.yaml", "a//b.yaml", "./a.yaml",
@@ -205,3 +211,70 @@ def test_one_that_is_too_slow(server: GitServer) -> None:
     hasty = GitSources((server.host,), private=True, seconds=0.001, max_bytes=1 << 20)
     with pytest.raises(GitUnavailable, match="not fetched within"), hasty.commit(place(server)):
         pass
+
+
+class TestManyFiles:
+    RECIPE = RECIPE.replace("NAME", "web")
+
+    def listed(self, number: int) -> str:
+        return self.RECIPE + "  files:\n" + "".join(f"  - {{path: /{i}, source: large}}\n" for i in range(number))
+
+    def test_are_bounded_together_and_each_is_read_once(
+        self, server: GitServer, sources: GitSources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server.repository("acme/many", {"web.yaml": self.listed(100), "large": os.urandom(100_000)})
+        asked = []
+        real = module._git
+
+        def counting(objects: Path, *arguments: str, **named: Any) -> bytes:
+            asked.append(arguments)
+            return real(objects, *arguments, **named)
+
+        with sources.commit(place(server, path="web.yaml", name="acme/many")) as commit:
+            monkeypatch.setattr(module, "_git", counting)
+            with pytest.raises(RecipeInvalid, match="together larger than 8388608 bytes") as told:
+                commit.embed(read_recipe(commit.recipe_text("web.yaml")), "web.yaml")
+            assert told.value.errors[0].field == "spec.files[62]"
+            assert len(asked) == 4
+            asked.clear()
+            few = commit.embed(read_recipe(self.listed(20)), "web.yaml")
+            assert len({file.content_base64 for file in few.spec.files}) == 1
+
+    def test_have_the_time_of_one_commit(
+        self, server: GitServer, sources: GitSources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with sources.commit(place(server)) as commit:
+            now = time.monotonic() + 20
+            monkeypatch.setattr("builder.recipes.git.time.monotonic", lambda: now)
+            with pytest.raises(GitUnavailable, match="not read in time"):
+                commit._ask("cat-file", "--batch-all-objects", "--batch-check")
+
+
+class TestTheProgram:
+    @pytest.fixture(autouse=True)
+    def _asked_anew(self) -> Iterator[None]:
+        installed_git.cache_clear()
+        yield
+        installed_git.cache_clear()
+
+    def installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None) -> None:
+        if says is not None:
+            (tmp_path / "git").write_text(f"#!/bin/sh\necho '{says}'\n")
+            (tmp_path / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    @pytest.mark.parametrize("version", ["2.37.0", "2.39.5", "2.50.1.windows.1", "3.0.0-rc1"])
+    def test_that_can_be_held_to_an_address(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        self.installed(tmp_path, monkeypatch, f"git version {version}")
+        assert version.startswith(installed_git())
+
+    @pytest.mark.parametrize("says", ["git version 2.36.9", "git version 1.99.0", "something else", None])
+    def test_that_cannot_be_is_not_used(
+        self, server: GitServer, sources: GitSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None
+    ) -> None:
+        self.installed(tmp_path, monkeypatch, says)
+        with pytest.raises(GitUnavailable, match=says or "not installed") as told, sources.commit(place(server)):
+            pass
+        assert "2.37" in str(told.value)

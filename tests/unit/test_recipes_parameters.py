@@ -181,3 +181,33 @@ class TestFillingIn:
         told = fault(text("v: {default: a}", 'packages: ["${parameters.v}"]'), v="Not/A/Package")
         assert "spec.packages[0]" in told
         assert "the parameter 'v'" in told
+
+
+class TestSize:
+    @pytest.mark.parametrize("declared", ["{default: '', pattern: '.*'}", "{default: a, allowed: [a, b]}"])
+    def test_of_a_value(self, declared: str) -> None:
+        with pytest.raises(ParameterInvalid, match="has 1025 characters; 1024 are allowed"):
+            filled(f"it: {declared}", "", {"it": "a" * 1025})
+
+    def test_of_a_value_that_is_declared(self) -> None:
+        assert "1024 are allowed" in fault(text(f"it: {{default: a, allowed: [a, {'b' * 1025}]}}"))
+
+    def test_of_values_that_are_texts_of_their_own(self) -> None:
+        many = ", ".join(f"K{index}: '${{parameters.it}}'" for index in range(300))
+        written = text(f"it: {{default: {'a' * 1000}}}", f"environment: {{{many}}}")
+        assert "larger than 262144 characters" in fault(written)
+
+
+@pytest.mark.parametrize(("declared", "text"), [("integer, default: 8080", "8080"), ("boolean, default: true", "true")])
+def test_a_number_or_truth_value_is_text_where_text_is_wanted(declared: str, text: str) -> None:
+    spec = filled(f"it: {{type: {declared}}}", "environment: {IT: '${parameters.it}', THAT: 'a${parameters.it}'}")
+    assert spec.environment == {"IT": text, "THAT": f"a{text}"}
+
+
+def test_a_number_that_was_written_is_no_text_all_the_same() -> None:
+    assert "string" in fault(text("it: {default: a}", "environment: {IT: 8080}"))
+
+
+def test_what_is_no_such_text_is_told_with_its_parameter() -> None:
+    told = fault(text("it: {type: integer, default: 1}", "packages: ['${parameters.it}']"))
+    assert "'it' filled in" in told

@@ -31,13 +31,14 @@ def checks(role: str, settings: Settings) -> list[Check]:
         "programs": (_programs, "install the Debian packages mmdebstrap and dpkg"),
         "trivy": (lambda: _trivy(settings), "install it anew, or set GOLDSMITH_TRIVY"),
         "trivy-database": (lambda: _trivy_database(settings), "`goldsmith database update` fetches one"),
+        "git": (lambda: _git(settings), "install the Debian package git"),
         "disk": (lambda: _disk(settings, role), "free some space, or set GOLDSMITH_STATE_DIRECTORY"),
     }  # fmt: skip
     return [Check(name, *every[name]) for name in _OF_ROLE[role]]
 
 
 _OF_ROLE = {
-    "api": ("database", "redis", "registry", "recipes", "policy", "disk"),
+    "api": ("database", "redis", "registry", "recipes", "policy", "git", "disk"),
     "build": ("database", "redis", "registry", "engine", "programs", "disk"),
     "scan": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk"),
     "release": ("database", "redis", "registry", "policy", "disk"),
@@ -127,6 +128,14 @@ def _recipes(settings: Settings) -> Finding:
         return warn(f"of {len(names)} recipes in {directory} {', '.join(wrong)} cannot be used",
                     "`goldsmith recipe validate FILE` names each fault")  # fmt: skip
     return ok(f"{len(names)} in {directory}")
+
+
+def _git(settings: Settings) -> Finding:
+    from builder.recipes.git import installed_git
+
+    if not settings.git_hosts:
+        return ok("not needed: no GOLDSMITH_GIT_HOSTS is set")
+    return ok(f"Git {installed_git()} for {', '.join(settings.git_hosts)}")
 
 
 def _policy(settings: Settings) -> Finding:
