@@ -81,13 +81,17 @@ class _Release:
                 "",
             ]
         )
-        if not (gnupg / _MADE).exists():
-            gnupg.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _gpg(gnupg, "--quick-generate-key", f"{self._origin} archive", "ed25519", "sign", "never")
-            (gnupg / _MADE).touch()
-        signed = self._directory / "InRelease"
-        _gpg(gnupg, "--output", str(signed), "--clearsign", "--digest-algo", "SHA256", text=text)
-        _gpg(gnupg, "--output", str(keyring), "--export")
+        try:
+            if not (gnupg / _MADE).exists():
+                gnupg.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _gpg(gnupg, "--quick-generate-key", f"{self._origin} archive", "ed25519", "sign", "never")
+                (gnupg / _MADE).touch()
+            signed = self._directory / "InRelease"
+            _gpg(gnupg, "--output", str(signed), "--clearsign", "--digest-algo", "SHA256", text=text)
+            _gpg(gnupg, "--output", str(keyring), "--export")
+        finally:
+            # gpg starts an agent for each home, which stays.
+            subprocess.run(["gpgconf", "--homedir", gnupg, "--kill", "all"], check=False, capture_output=True)
         return keyring
 
 
