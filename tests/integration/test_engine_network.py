@@ -92,7 +92,7 @@ def networks(sdk: docker.DockerClient, build_id: str) -> list[docker.models.netw
 
 
 def containers(sdk: docker.DockerClient, build_id: str) -> list[docker.models.containers.Container]:
-    return list(sdk.containers.list(all=True, filters={"label": f"{BUILD_LABEL}={build_id}"}))
+    return list(sdk.containers.list(all=True, ignore_removed=True, filters={"label": f"{BUILD_LABEL}={build_id}"}))
 
 
 def shell(container: Container, script: str, seconds: float = 30) -> list[str]:

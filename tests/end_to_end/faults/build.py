@@ -16,7 +16,7 @@ __all__ = ["app", "build"]
 
 sweeping.SWEEP_SECONDS = 2.0  # a test has not the time
 points.stages()
-points.around(stage.BuildStage, "_locked", "locked")
+points.around(stage, "locked_or_resolved", "locked")
 points.around(stage, "prepare", "prepare")
 points.around(stage, "assemble", "assemble")
 points.around(stage, "attach_materials", "materials")
