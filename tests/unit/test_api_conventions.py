@@ -198,7 +198,7 @@ class TestTraces:
         run_stage(store, BUILD, made, work, lambda _: None, lease_seconds=60, log_limit=4096, maximum_attempts=1)
         told = [record.getMessage() for record in caplog.records if record.name == "goldsmith"]
         assert f"build {made}: the build stage begins [trace {self.TRACE}]" in told
-        assert any(f"{made} failed" in line and line.endswith(f"[trace {self.TRACE}]") for line in told)
+        assert any(f"{made} is failed" in line and line.endswith(f"[trace {self.TRACE}]") for line in told)
 
 
 def test_every_examples_answer_is_documented_with_its_limits(app: FastAPI) -> None:
