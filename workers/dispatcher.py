@@ -24,10 +24,9 @@ from builder.settings import load_settings
 from builder.store import builds, errands, idempotency, outbox, webhooks
 from builder.store.errands import ALL_RELEASES, ErrandKind
 from builder.store.leases import Silence
-from builder.store.outbox import Message
 from builder.store.schema import Errand
 from builder.store.states import Priority
-from workers.reaper import forget_old, reap
+from workers.reaper import forget_old, reap, send_lost_again
 
 _POLL_SECONDS = 0.1
 REAP_SECONDS = 5.0
@@ -41,22 +40,26 @@ log = logging.getLogger("goldsmith.dispatcher")
 
 
 def publish(services: Services, app: Celery) -> int:
-    """Send every message that is due. A crash in between sends some twice, which does no harm.
+    """Send every message that is due. One that a crash loses in between is sent again after a while.
 
     Nothing is sent inside a transaction: a broker that hangs must not hold the database's lock.
     """
     with services.database.read() as session:
         due = outbox.due(session, per_caller=services.settings.builds_per_caller)
-    sent: list[Message] = []
+    if not due:
+        return 0
+    with services.database.write() as session:
+        outbox.mark_sent(session, due)
+    sent = 0
     try:
         for one in due:
             _send(app, one.queue, one.queue, one.build_id, one.priority)
-            sent.append(one)
+            sent += 1
     finally:
-        if sent:
+        if sent < len(due):
             with services.database.write() as session:
-                outbox.mark_sent(session, sent)
-    return len(sent)
+                outbox.mark_unsent(session, due[sent:])
+    return sent
 
 
 def hand_out_errands(services: Services, app: Celery) -> int:
@@ -64,9 +67,9 @@ def hand_out_errands(services: Services, app: Celery) -> int:
     with services.database.read() as session:
         rows = [(one.id, ErrandKind(one.kind)) for one in errands.due(session)]
     for errand_id, kind in rows:
-        _send(app, str(kind), kind.queue, errand_id, Priority.NORMAL)
         with services.database.write() as session:
             errands.mark_published(session, errand_id)
+        _send(app, str(kind), kind.queue, errand_id, Priority.NORMAL)
     return len(rows)
 
 
@@ -169,6 +172,7 @@ def main() -> None:
             if time.monotonic() >= look:
                 look = time.monotonic() + REAP_SECONDS
                 reap(services, silence)
+                send_lost_again(services, app)
             publish(services, app)
             hand_out_errands(services, app)
         except (OperationalError, OSError) as error:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+
+from celery import Celery
+from kombu.exceptions import OperationalError
 
 from builder.pipeline.services import Services
 from builder.pipeline.stage import RECORDED_ATTEMPTS, WorkerLost
@@ -33,9 +37,34 @@ def reap(services: Services, silence: Silence) -> None:
             else:
                 builds.end(session, build, State.FAILED, lost.problem())
     with services.database.write() as session:
-        again = outbox.send_again(session, LOST_MESSAGE_SECONDS) + outbox.restore(session)
-        if again:
-            log.info("%d messages are sent again: nobody has taken them", again)
+        outbox.restore(session)
+
+
+def send_lost_again(services: Services, app: Celery) -> None:
+    """Send messages again that nobody has taken, where fewer wait at the broker than were sent.
+
+    Where as many wait, nobody takes them, or not yet: more of them would only fill the broker.
+    """
+    with services.database.read() as session:
+        queues = outbox.untaken(session, LOST_MESSAGE_SECONDS) | errands.untaken(session, LOST_MESSAGE_SECONDS)
+        sent = outbox.sent(session) + errands.sent(session) if queues else Counter[str]()
+    short = [queue for queue in queues if _waiting(app, queue) < sent[queue]]
+    if not short:
+        return
+    with services.database.write() as session:
+        again = outbox.send_again(session, LOST_MESSAGE_SECONDS, short)
+        again += errands.send_again(session, LOST_MESSAGE_SECONDS, short)
+    log.info("%d messages are sent again: nobody has taken them", again)
+
+
+def _waiting(app: Celery, queue: str) -> int:
+    """How many messages the broker has in a queue, whatever their priority."""
+    with app.connection_for_write() as connection:
+        try:
+            found = connection.default_channel.queue_declare(queue=queue).message_count
+        except connection.connection_errors as error:
+            raise OperationalError(str(error)) from error
+    return int(found)
 
 
 def forget_old(services: Services) -> None:

@@ -6,10 +6,12 @@ A message carries an errand's number alone. Whoever gets it takes the errand; on
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Problem
@@ -20,7 +22,7 @@ ALL_RELEASES = "releases"
 # The subject of the one errand that signs the ledger as it is.
 LEDGER = "ledger"
 
-_LOST_MESSAGE_SECONDS = 60.0
+_OUT = (Errand.done_at.is_(None), Errand.published_at.is_not(None))
 _FIRST_DELAY = 10.0
 _LONGEST_DELAY = 3600.0
 
@@ -67,15 +69,36 @@ def newest(session: Session, kind: ErrandKind) -> Errand | None:
 
 
 def due(session: Session, limit: int = 100) -> list[Errand]:
-    """What is to be handed out: not yet, or so long ago that the message may have been lost."""
-    now = time.time()
-    unsent = or_(
-        Errand.published_at.is_(None),
-        Errand.published_at < now - _LOST_MESSAGE_SECONDS,
-        Errand.published_at > now + _LOST_MESSAGE_SECONDS,
-    )
-    query = select(Errand).where(Errand.done_at.is_(None), _is_due(now), unsent)
+    """What is to be handed out, and was not yet."""
+    query = select(Errand).where(Errand.done_at.is_(None), _is_due(time.time()), Errand.published_at.is_(None))
     return list(session.scalars(query.order_by(Errand.due_at).limit(limit)))
+
+
+def sent(session: Session) -> Counter[str]:
+    """How many messages of each queue are out and not taken."""
+    out = select(Errand.kind, func.count()).where(*_OUT).group_by(Errand.kind)
+    found: Counter[str] = Counter()
+    for kind, number in session.execute(out):
+        found[ErrandKind(kind).queue] += number
+    return found
+
+
+def untaken(session: Session, older_than_seconds: float) -> set[str]:
+    """The queues with messages that nobody took for so long: a broker or a worker may have lost them."""
+    kinds = session.scalars(select(Errand.kind).where(*_OUT, _untaken(older_than_seconds)).distinct())
+    return {ErrandKind(kind).queue for kind in kinds}
+
+
+def send_again(session: Session, older_than_seconds: float, queues: Collection[str]) -> int:
+    """Have errands of these queues handed out again that nobody took for so long."""
+    kinds = [kind for kind in ErrandKind if kind.queue in queues]
+    again = update(Errand).where(Errand.kind.in_(kinds), *_OUT, _untaken(older_than_seconds)).values(published_at=None)
+    return len(session.execute(again.returning(Errand.id)).all())
+
+
+def _untaken(seconds: float) -> ColumnElement[bool]:
+    now = time.time()
+    return or_(Errand.published_at < now - seconds, Errand.published_at > now + seconds)
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
@@ -84,6 +107,7 @@ def _is_due(now: float) -> ColumnElement[bool]:
 
 
 def mark_published(session: Session, errand_id: int) -> None:
+    """Before it is: what cannot be marked is not sent either, time and again."""
     session.execute(update(Errand).where(Errand.id == errand_id).values(published_at=time.time()))
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import compress
 
-from sqlalchemy import and_, delete, exists, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Unavailable
@@ -81,20 +81,20 @@ def due(session: Session, *, per_caller: int = 0, window: int = WINDOW) -> list[
 
     `per_caller` is how many builds of one caller may be begun and not ended; 0 is no limit.
     """
-    out = select(OutboxRow.queue, func.count()).where(OutboxRow.published_at.is_not(None)).group_by(OutboxRow.queue)
-    sent = dict(session.execute(out).tuples().all())
+    out = sent(session)
     begun = _begun(session) if per_caller else Counter[str]()
     found: list[Message] = []
     # One look for all queues: most have nothing, and this is asked ten times a second.
     waiting = session.execute(_WAITING).one()
     for queue in compress(_QUEUES, waiting):
-        free = window - sent.get(queue, 0)
+        free = window - out[queue]
         if free > 0:
             found += _next(session, queue, free, begun, per_caller)
     return found
 
 
 def mark_sent(session: Session, messages: Sequence[Message]) -> None:
+    """Before they are: what cannot be marked is not sent either, time and again."""
     hints = [one.id for one in messages if one.sort is Sort.HINT]
     others = [one.id for one in messages if one.sort is not Sort.HINT]
     if hints:
@@ -103,12 +103,35 @@ def mark_sent(session: Session, messages: Sequence[Message]) -> None:
         session.execute(update(OutboxRow).where(OutboxRow.id.in_(others)).values(published_at=time.time()))
 
 
-def send_again(session: Session, older_than_seconds: float) -> int:
-    """Have messages sent again that nobody took for so long: a broker or a worker may have lost them."""
-    now = time.time()
-    lost = or_(OutboxRow.published_at < now - older_than_seconds, OutboxRow.published_at > now + older_than_seconds)
-    again = update(OutboxRow).where(OutboxRow.published_at.is_not(None), lost).values(published_at=None)
+def mark_unsent(session: Session, messages: Sequence[Message]) -> None:
+    """The broker did not take them. A hint is gone."""
+    ids = [one.id for one in messages]
+    session.execute(update(OutboxRow).where(OutboxRow.id.in_(ids)).values(published_at=None))
+
+
+def sent(session: Session) -> Counter[str]:
+    """How many messages of each queue are out and not taken."""
+    out = select(OutboxRow.queue, func.count()).where(OutboxRow.published_at.is_not(None)).group_by(OutboxRow.queue)
+    found: Counter[str] = Counter()
+    for queue, number in session.execute(out):
+        found[queue] = number
+    return found
+
+
+def untaken(session: Session, older_than_seconds: float) -> set[str]:
+    """The queues with messages that nobody took for so long: a broker or a worker may have lost them."""
+    return set(session.scalars(select(OutboxRow.queue).where(_untaken(older_than_seconds)).distinct()))
+
+
+def send_again(session: Session, older_than_seconds: float, queues: Collection[str]) -> int:
+    """Have messages of these queues sent again that nobody took for so long."""
+    again = update(OutboxRow).where(OutboxRow.queue.in_(queues), _untaken(older_than_seconds)).values(published_at=None)
     return len(session.execute(again.returning(OutboxRow.id)).all())
+
+
+def _untaken(seconds: float) -> ColumnElement[bool]:
+    now = time.time()
+    return or_(OutboxRow.published_at < now - seconds, OutboxRow.published_at > now + seconds)
 
 
 def restore(session: Session) -> int:

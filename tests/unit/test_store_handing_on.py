@@ -213,7 +213,7 @@ class TestOutbox:
         sent(database)
         monkeypatch.setattr(time, "time", lambda: real() - 7200)
         with database.write() as session:
-            assert outbox.send_again(session, 60) == 1
+            assert outbox.send_again(session, 60, ["build"]) == 1
 
     def test_a_broker_has_few_messages_of_each_queue_at_a_time(self, database: Database) -> None:
         ids = [submit(database) for _ in range(outbox.WINDOW + 3)]
@@ -229,9 +229,11 @@ class TestOutbox:
         sent(database)
         claim(database, running)
         with database.write() as session:
-            assert outbox.send_again(session, 60) == 0
+            assert outbox.send_again(session, 60, ["build"]) == 0
             session.execute(update(OutboxRow).values(published_at=time.time() - 61))
-            assert outbox.send_again(session, 60) == 1
+            assert outbox.untaken(session, 60) == {"build"}
+            assert outbox.send_again(session, 60, ["scan"]) == 0
+            assert outbox.send_again(session, 60, ["build"]) == 1
         assert messages(database) == [(ready, "build")]
 
     def test_a_ready_build_without_a_message_gets_one(self, database: Database) -> None:

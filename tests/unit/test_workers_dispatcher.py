@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
-from sqlalchemy import update
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError
 
 from builder.pipeline.services import Services
 from builder.settings import Settings
@@ -25,7 +26,7 @@ from builder.store.schema import Build, Errand, OutboxRow
 from builder.store.states import BUILD, RELEASE, State
 from tests.unit.stored import PROBLEM
 from workers.dispatcher import hand_out_errands, publish, schedule_rescan, sweep
-from workers.reaper import reap
+from workers.reaper import reap, send_lost_again
 
 pytest_plugins = ["tests.unit.databases"]
 QUEUES = ("build", "scan", "release")
@@ -113,8 +114,27 @@ class TestPublish:
         dead.conf.update(task_create_missing_queues=True, broker_transport_options={"max_retries": 0})
         with pytest.raises(OperationalError):
             publish(services, dead)
+        with services.database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time() - 61))
+        with pytest.raises(OperationalError):
+            send_lost_again(services, dead)
+        with services.database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=None))
         assert publish(services, broker) == 1
         assert received(broker) == [("build", "goldsmith.build", [build_id])]
+
+    def test_sends_nothing_while_the_database_cannot_be_written(self, services: Services, broker: Celery) -> None:
+        submit(services)
+        with services.database.write() as session:
+            errands.add(session, ErrandKind.SIGN, "x")
+            for table in ("outbox", "errands"):
+                session.execute(
+                    text(f"CREATE TRIGGER full_{table} BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END")
+                )
+        for send in (publish, hand_out_errands):
+            with pytest.raises(IntegrityError, match="full"):
+                send(services, broker)
+        assert received(broker) == []
 
 
 class TestReap:
@@ -174,9 +194,24 @@ class TestReap:
         received(broker)
         with services.database.write() as session:
             session.execute(update(OutboxRow).values(published_at=time.time() - 61))
-        reap_silent(services)
+        send_lost_again(services, broker)
         publish(services, broker)
         assert received(broker) == [("build", "goldsmith.build", [build_id])]
+
+    def test_sends_none_again_while_nobody_takes_them(self, services: Services, broker: Celery) -> None:
+        ids = [submit(services) for _ in range(3)]
+        with services.database.write() as session:
+            errands.add(session, ErrandKind.SIGN, "x")
+        for _ in range(3):
+            publish(services, broker)
+            hand_out_errands(services, broker)
+            with services.database.write() as session:
+                session.execute(update(OutboxRow).values(published_at=time.time() - 61))
+                session.execute(update(Errand).values(published_at=time.time() - 61))
+            send_lost_again(services, broker)
+        found = received(broker)
+        assert [arguments for queue, _, arguments in found if queue == "build"] == [[build_id] for build_id in ids]
+        assert len(found) == 4
 
     def test_does_not_wake_what_has_ended(self, services: Services) -> None:
         build_id = submit(services)
@@ -217,6 +252,8 @@ class TestErrands:
         hand_out_errands(services, broker)
         with services.database.write() as session:
             session.execute(update(Errand).values(published_at=time.time() - 61))
+        received(broker)
+        send_lost_again(services, broker)
         assert hand_out_errands(services, broker) == 1
 
     def test_a_round_of_scans_is_due_each_hour_and_never_twice_at_once(self, services: Services) -> None:

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from celery import Celery
 from kombu import Queue
+from sqlalchemy import update
 
 from builder.pipeline.services import Services
 from builder.settings import Settings
 from builder.store import builds, outbox
 from builder.store.builds import Submission
+from builder.store.schema import OutboxRow
 from builder.store.states import Priority
 from workers.dispatcher import publish
+from workers.reaper import send_lost_again
 
 pytest_plugins = ["tests.unit.databases"]
 
@@ -85,6 +88,25 @@ def test_a_high_one_overtakes_those_that_are_queued_and_a_low_one_lets_them_pass
     high = [submit(services, Priority.HIGH) for _ in range(2)]
     publish(services, app)
     assert consumed(app, 6) == [*high, *normal, low]
+    app.close()
+
+
+def test_what_a_broker_forgot_is_sent_again_and_what_waits_there_is_not(services: Services, redis: str) -> None:
+    app = Celery(broker=redis)
+    app.conf.task_create_missing_queues = True
+    ids = {submit(services, one) for one in Priority}
+
+    def after_a_minute() -> int:
+        with services.database.write() as session:
+            session.execute(update(OutboxRow).values(published_at=time.time() - 61))
+        send_lost_again(services, app)
+        return publish(services, app)
+
+    assert publish(services, app) == 3
+    assert after_a_minute() == 0
+    consumed(app, 3)
+    assert after_a_minute() == 3
+    assert set(consumed(app, 3)) == ids
     app.close()
 
 

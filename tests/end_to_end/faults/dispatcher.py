@@ -10,7 +10,6 @@ reaper.LOST_MESSAGE_SECONDS = 4.0
 dispatcher.REAP_SECONDS = 0.5
 dispatcher._SWEEP_SECONDS = 2.0
 dispatcher._CHECKPOINT_SECONDS = 2.0
-errands._LOST_MESSAGE_SECONDS = 4.0
 errands._FIRST_DELAY = 1.0
 points.around(outbox, "due", "due")
 points.around(outbox, "mark_sent", "mark")
