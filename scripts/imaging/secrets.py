@@ -43,7 +43,9 @@ def write_secrets(directory: Path, *, redis_port: int, postgresql_port: int) -> 
     key = directory / "ledger.key"
     if not key.exists():
         generate_key(key)
-    os.chown(key, _SERVICE, _SERVICE)
+    for own in (key, registry):  # Goldsmith looks that nobody else can read these
+        own.chmod(0o600)
+        os.chown(own, _SERVICE, _SERVICE)
     return [directory / name for name in (*texts, key.name)]
 
 
