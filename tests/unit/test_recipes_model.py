@@ -82,7 +82,7 @@ spec:
         ("  run: [{comand: [ls]}]", 10, 10, "spec.run[0].comand", "unknown key", "did you mean 'command'?"),
         ("  run:\n  - [a]\n  - shell: b\n    newtork: true", 13, 5, "spec.run[1].newtork", "unknown key",
          "did you mean 'network'?"),
-        ("  run: [{command: [a], xyz: 1}]", 10, 24, "spec.run[0].xyz", "unknown key", "command, network, secrets, shell"),
+        ("  run: [{command: [a], xyz: 1}]", 10, 24, "spec.run[0].xyz", "unknown key", "network, secrets, shell"),
         ("  run: [{command: ls}]", 10, 10, "spec.run[0].command", "should be a valid list (found 'ls')", None),
         ("  run: [{command: [a, 7]}]", 10, 23, "spec.run[0].command[1]", "should be a valid string (found 7)", None),
         ("  run: [{command: [a], shell: b}]", 10, 9, "spec.run[0]", "exactly one of 'command' and 'shell'", None),
