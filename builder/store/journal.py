@@ -59,6 +59,8 @@ def append_log(session: Session, build_id: str, lines: Sequence[Line], *, token:
     held = select(Build.id).where(Build.id == build_id, Build.token == token).with_for_update()
     if session.scalar(held) is None:
         return False
+    if not lines:
+        return True
     last = session.scalar(select(func.max(LogLine.number)).where(LogLine.build_id == build_id)) or 0
     session.execute(
         insert(LogLine),
