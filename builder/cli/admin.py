@@ -36,6 +36,7 @@ def migrate(json: Json = False) -> None:
 @app.command()
 def grants(
     role: Annotated[str, typer.Argument(metavar="ROLE", help="The PostgreSQL role that serves the API.")],
+    json: Json = False,
 ) -> None:
     """Print SQL that lets a PostgreSQL role serve the API and change nothing of the ledger.
 
@@ -43,9 +44,13 @@ def grants(
     """
     import sys
 
+    from builder.cli.output import print_json
     from builder.store.grants import api_grants
 
-    sys.stdout.write(api_grants(role))
+    if json:
+        print_json({"role": role, "sql": api_grants(role)})
+    else:
+        sys.stdout.write(api_grants(role))
 
 
 @app.command("create-key")
