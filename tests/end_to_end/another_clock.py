@@ -35,8 +35,10 @@ def run_in_container(self: Assembly, argv: Sequence[str], environment: dict[str,
 
 
 @contextmanager
-def build_container(self: Engine, image: str, build_id: str, environment: Mapping[str, str]) -> Iterator[Container]:
-    with _build_container(self, image, build_id, environment) as container:
+def build_container(
+    self: Engine, image: str, build_id: str, environment: Mapping[str, str], **options: Any
+) -> Iterator[Container]:
+    with _build_container(self, image, build_id, environment, **options) as container:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             tar.add(LIBRARY, PLACE.lstrip("/"))

@@ -22,5 +22,5 @@ RULE = Rule(
     parameters=NoParameters,
     judge=judge,
     field="spec.run",
-    remedy="bring what the step fetches as packages or files, and take `network` and `secrets` off it",
+    remedy="bring what the step fetches as packages or files, and take `network` off it, and `secrets`",
 )
