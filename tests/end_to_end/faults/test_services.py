@@ -195,9 +195,10 @@ class OwnEngine:
 
     def start(self) -> None:
         (self._directory / "dockerd.pid").unlink(missing_ok=True)
+        # With --bridge=none it would remove the default bridge, which others use.
         argv = [
             "dockerd", "--host", self.url, "--data-root", str(self._directory / "data"), "--exec-root",
-            str(self._directory / "run"), "--pidfile", str(self._directory / "dockerd.pid"), "--bridge=none",
+            str(self._directory / "run"), "--pidfile", str(self._directory / "dockerd.pid"),
             "--iptables=false", "--ip-masq=false",
         ]  # fmt: skip
         self._process.start(argv, os.environ, ROOT)
