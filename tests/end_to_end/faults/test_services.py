@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -215,6 +215,13 @@ class OwnEngine:
         time.sleep(2)
         self.start()
 
+    def clear(self) -> None:
+        """Its containers would outlive it."""
+        with closing(docker.DockerClient(base_url=self.url, timeout=30)) as client:
+            for container in client.containers.list(all=True, ignore_removed=True):
+                with suppress(docker.errors.APIError):
+                    container.remove(force=True)
+
     def stop(self) -> None:
         self._process.stop()
 
@@ -226,5 +233,8 @@ def own_engine(directory: Path) -> Iterator[OwnEngine]:
     try:
         yield engine
     finally:
+        engine.clear()
         engine.stop()
+        # One that was killed leaves its data mounted on itself.
+        subprocess.run(["umount", "--recursive", str(directory / "data")], check=False, capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)
