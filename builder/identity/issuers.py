@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.errors import SettingsInvalid
-from builder.recipes.document import RecipeInvalid, parse
-from builder.recipes.reading import faults_of
+from builder.recipes.configured import Strict, read_configured
 from builder.signing.loopback import is_loopback
 from builder.store.scopes import Scope
 
@@ -33,11 +30,7 @@ def _issuer(url: str) -> str:
     return url
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """What a token may do whose claims match, all of them. In a pattern `*` stands for anything."""
 
     claims: Annotated[dict[str, _Text | list[_Text]], Field(min_length=1, max_length=20)] = Field(
@@ -69,7 +62,7 @@ class Rule(_Strict):
         return all(_claim_matches(patterns, claims.get(name)) for name, patterns in self.claims.items())
 
 
-class TrustedIssuer(_Strict):
+class TrustedIssuer(Strict):
     """An issuer, whom its tokens must be for, and the rules: the first that matches a token decides."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = Field(
@@ -92,7 +85,7 @@ class TrustedIssuer(_Strict):
         return next((rule for rule in self.rules if rule.matches(claims)), None)
 
 
-class Issuers(_Strict):
+class Issuers(Strict):
     api_version: Literal["goldsmith/v1"]
     kind: Literal["Issuers"]
     issuers: Annotated[list[TrustedIssuer], Field(min_length=1, max_length=50)]
@@ -116,16 +109,7 @@ class Granted:
 
 def read_issuers(path: Path) -> Issuers:
     """Raises SettingsInvalid that names the line at fault."""
-    try:
-        document = parse(path.read_bytes(), source=str(path))
-        return Issuers.model_validate(document.data)
-    except OSError as error:
-        raise SettingsInvalid(f"GOLDSMITH_ISSUERS: {path} cannot be read: {error.strerror}") from error
-    except RecipeInvalid as error:
-        raise SettingsInvalid(f"GOLDSMITH_ISSUERS: {error.detail}") from error
-    except ValidationError as error:
-        told = "; ".join(str(fault) for fault in faults_of(error, document, Issuers)[:3])
-        raise SettingsInvalid(f"GOLDSMITH_ISSUERS: {path}: {told}", hint="docs/identity.md has examples") from error
+    return read_configured(path, Issuers, variable="GOLDSMITH_ISSUERS", hint="docs/identity.md has examples")
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints, model_validator
 
 from builder.errors import SettingsInvalid
-from builder.recipes.document import RecipeInvalid, parse
-from builder.recipes.reading import faults_of
+from builder.recipes.configured import Strict, read_configured
 
 # Words of a sources.list, where a space or a bracket begins something else.
 _Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -19,11 +17,7 @@ _File = Annotated[str, StringConstraints(pattern=r"^[!-Z\\^-~]+$", max_length=10
 _Words = Annotated[list[_Word], Field(min_length=1, max_length=20)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class ExtraArchive(_Strict):
+class ExtraArchive(Strict):
     """A signed Debian archive. Its packages never take the place of Debian's own."""
 
     vendor: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]{0,30}$")] = Field(
@@ -52,7 +46,7 @@ class ExtraArchive(_Strict):
         return self.url.rstrip("/")
 
 
-class ExtraArchives(_Strict):
+class ExtraArchives(Strict):
     api_version: Literal["goldsmith/v1"]
     kind: Literal["ExtraArchives"]
     archives: Annotated[list[ExtraArchive], Field(min_length=1, max_length=20)]
@@ -67,19 +61,10 @@ class ExtraArchives(_Strict):
 
 def read_extra_archives(path: Path) -> tuple[ExtraArchive, ...]:
     """With whole paths of keyrings. Raises SettingsInvalid that names the line at fault."""
-    try:
-        document = parse(path.read_bytes(), source=str(path))
-        found = ExtraArchives.model_validate(document.data).archives
-    except OSError as error:
-        raise SettingsInvalid(f"GOLDSMITH_EXTRA_ARCHIVES: {path} cannot be read: {error.strerror}") from error
-    except RecipeInvalid as error:
-        raise SettingsInvalid(f"GOLDSMITH_EXTRA_ARCHIVES: {error.detail}") from error
-    except ValidationError as error:
-        told = "; ".join(str(fault) for fault in faults_of(error, document, ExtraArchives)[:3])
-        raise SettingsInvalid(
-            f"GOLDSMITH_EXTRA_ARCHIVES: {path}: {told}", hint="docs/archives.md has an example"
-        ) from error
-    return tuple(_whole(archive, path) for archive in found)
+    found = read_configured(
+        path, ExtraArchives, variable="GOLDSMITH_EXTRA_ARCHIVES", hint="docs/archives.md has an example"
+    )
+    return tuple(_whole(archive, path) for archive in found.archives)
 
 
 def _whole(archive: ExtraArchive, path: Path) -> ExtraArchive:
