@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from builder import __version__
 from builder.api.access import Caller, Store
 from builder.api.problems import documented, known_problems
-from builder.errors import Rejected, Unavailable
+from builder.errors import GoldsmithError, Rejected, Unavailable
 from builder.ledger import checkpoints, stored
 from builder.store.database import Database
 from builder.store.measures import measure
@@ -111,7 +111,7 @@ class _Standing(Collector):
 
 
 def _builds(session: Session) -> Iterator[Metric]:
-    found = measure(session)
+    found, known = measure(session), known_problems()
     queues, steps = found.queues.items(), found.steps.items()
     by_step = ("step", "state")
     yield _gauge("goldsmith_builds_open", "Builds that have not ended.", ("state",), _single(found.open.items()))
@@ -131,7 +131,7 @@ def _builds(session: Session) -> Iterator[Metric]:
         "goldsmith_builds_ended_last_hour",
         "Builds that ended, by the problem's type, and whose fault that is: rejected, unavailable or broken.",
         ("state", "problem", "family"),
-        (((state, kind, _family(kind)), number) for (state, kind), number in found.ended.items()),
+        (((state, kind, _family(kind, known)), number) for (state, kind), number in found.ended.items()),
     )
     yield _gauge(
         "goldsmith_builds_unchanged_last_hour",
@@ -167,11 +167,11 @@ def _evidence(session: Session) -> Iterator[Metric]:
         yield _gauge("goldsmith_vulnerability_database_age_seconds", "At the newest release.", (), [((), age)])
 
 
-def _family(problem: str) -> str:
+def _family(problem: str, known: Mapping[str, type[GoldsmithError]]) -> str:
     """Of an ended build's problem; a type that this version does not know is one that we should look at."""
-    kind = known_problems().get(problem.removeprefix("/problems/"))
     if not problem:
         return ""
+    kind = known.get(problem.removeprefix("/problems/"))
     return next((one.__name__.lower() for one in (Rejected, Unavailable) if kind and issubclass(kind, one)), "broken")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,18 +18,13 @@ from scripts.imaging.secrets import write_secrets
 from scripts.imaging.service import RECIPES, build_images, own_archive
 from scripts.stack.services import ENGINE_SOCKET, ROOT
 from tests.end_to_end.world import Goldsmith, Released
+from tests.integration.registry_server import free_port
 
 SERVICES = {"api", "dispatcher", "postgresql", "redis", "registry", "sigstore"} | {
     f"worker-{queue}" for queue in ("build", "release", "scan")
 }
 # What a backup brings back, and what needs none: broker and caches.
 STATE = ("database", "images", "state", "releases", "broker", "builds")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Deployment:
