@@ -8,9 +8,11 @@ import rfc8785
 from pydantic import JsonValue
 
 from builder import __version__
+from builder.derived import derived
 from builder.planning.lock import Lock
 
 
+@derived(64)
 def build_key(recipe_digest: str, lock: Lock) -> str:
     """`recipe_digest` is of the whole recipe: its tests and its policy decide whether there is an image at all.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from builder.derived import derived
 from builder.recipes.model import Base
 
 _Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -94,23 +94,9 @@ class LockedBase(_Part):
         return self.image.rpartition("@")[2] if self.image else None
 
 
-class _ByIdentity:
-    """A lock as the key of a cache, which keeps it alive: while it is there, no other has its identity."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.lock = lock
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.lock is self.lock
-
-    def __hash__(self) -> int:
-        return id(self.lock)
-
-
-@lru_cache(maxsize=16)
-def _canonical(one: _ByIdentity) -> bytes:
-    """A lock is never changed, and a service asks for each of its recipes' with every request."""
-    return rfc8785.dumps(one.lock.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
+@derived(16)
+def _canonical(lock: Lock) -> bytes:
+    return rfc8785.dumps(lock.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
 
 
 class Requested(_Part):
@@ -140,7 +126,7 @@ class Lock(_Part):
 
     def canonical(self) -> bytes:
         """RFC 8785 JSON: what the lock's digest is over."""
-        return _canonical(_ByIdentity(self))
+        return _canonical(self)
 
     @property
     def digest(self) -> str:

@@ -67,8 +67,7 @@ class Demands(BaseModel):
 
     def of(self, rule: Rule) -> Parameters | None:
         """The parameters for a rule; None if it is not named."""
-        field = next(name for name, one in type(self).model_fields.items() if one.alias == rule.name)
-        found: Parameters | None = getattr(self, field)
+        found: Parameters | None = getattr(self, _FIELDS[rule.name])
         return found
 
     def whole(self) -> Demands:
@@ -104,5 +103,8 @@ class Demands(BaseModel):
         return {rule.name: found.told() for rule in RULES.values() if (found := self.of(rule)) is not None}
 
     def _with(self, parameters: dict[str, Parameters]) -> Demands:
-        fields = {one.alias or name: name for name, one in type(self).model_fields.items()}
-        return self.model_copy(update={fields[name]: found for name, found in parameters.items()})
+        return self.model_copy(update={_FIELDS[name]: found for name, found in parameters.items()})
+
+
+# Of each rule, by the name that policies write.
+_FIELDS = {one.alias or name: name for name, one in Demands.model_fields.items()}

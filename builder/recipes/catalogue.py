@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from builder.derived import derived
 from builder.errors import Fault, Rejected
 from builder.recipes.document import MAX_WHOLE_BYTES, RecipeInvalid, parse
-from builder.recipes.model import File, Recipe
+from builder.recipes.model import NAME, File, Recipe
 from builder.recipes.parameters import Parameter, Value, escaped
 from builder.recipes.reading import Filled, fill_recipe, recipe_digest
 
@@ -62,12 +64,12 @@ class Catalogue:
 
     def get(self, name: str, given: Mapping[str, object] | None = None) -> Listed:
         """Raises RecipeUnknown, ParameterInvalid, or RecipeInvalid if the file of that name is at fault."""
-        names = self.names()
-        if name not in names:
+        path = self._directory / f"{name}.yaml"
+        # To list the directory takes longer than all else here.
+        if not (re.fullmatch(NAME, name) and path.is_file()) and name not in (names := self.names()):
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none'}"
             raise RecipeUnknown(f"no recipe is named {name[:63]!r}", hint=hint)
-        path = self._directory / f"{name}.yaml"
         filled = fill_recipe_file(path, given or {})
         recipe = filled.recipe
         if recipe.metadata.name != name:
@@ -125,11 +127,11 @@ def _filled(text: bytes, source: str) -> Filled:
 
 def embed_sources(recipe: Recipe, beside: Beside, *, source: str) -> Recipe:
     """The recipe with the content of each file that it names, together in bounds. Raises RecipeInvalid."""
-    files: list[File] = []
+    contents: list[_Content | None] = []
     total = 0
     for index, file in enumerate(recipe.spec.files):
-        embedded = _embedded(file, beside, index, source)
-        total += len((embedded.content or embedded.content_base64 or "").encode())
+        content = _content(file.source, beside, index, source) if file.source is not None else None
+        total += len((content.text if content else file.content or file.content_base64 or "").encode())
         if total > MAX_WHOLE_BYTES:
             fault = Fault(
                 message=f"the recipe's files are together larger than {MAX_WHOLE_BYTES} bytes",
@@ -137,8 +139,8 @@ def embed_sources(recipe: Recipe, beside: Beside, *, source: str) -> Recipe:
                 hint="put them into a package",
             )
             raise RecipeInvalid(f"{source}: {fault}", errors=[fault])
-        files.append(embedded)
-    return recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
+        contents.append(content)
+    return _embedded(recipe, tuple(contents)) if any(contents) else recipe
 
 
 def refuse_sources(recipe: Recipe) -> None:
@@ -153,21 +155,38 @@ def refuse_sources(recipe: Recipe) -> None:
             raise RecipeInvalid(f"recipe: {fault}", errors=[fault])
 
 
-def _embedded(file: File, beside: Beside, index: int, source: str) -> File:
-    if file.source is None:
-        return file
+@dataclass(frozen=True)
+class _Content:
+    """Of a file: as text, or in base64 what is none."""
+
+    text: str
+    base64: bool = False
+
+
+@derived(16)
+def _embedded(recipe: Recipe, contents: tuple[_Content | None, ...]) -> Recipe:
+    """`contents` has one for each file of the recipe, None for those that have theirs already."""
+    files = []
+    for file, content in zip(recipe.spec.files, contents, strict=True):
+        if content is not None:
+            given = {"content_base64" if content.base64 else "content": content.text}
+            file = File(path=file.path, owner=file.owner, mode=file.mode, **given)
+        files.append(file)
+    return recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
+
+
+def _content(name: str, beside: Beside, index: int, source: str) -> _Content:
     try:
-        data = beside(file.source)
+        data = beside(name)
         if len(data) > MAX_FILE_BYTES:
-            raise NotBeside(f"{file.source!r} is larger than {MAX_FILE_BYTES} bytes", "put it into a package")
+            raise NotBeside(f"{name!r} is larger than {MAX_FILE_BYTES} bytes", "put it into a package")
     except NotBeside as error:
         fault = Fault(message=str(error), field=f"spec.files[{index}].source", hint=error.hint)
         raise RecipeInvalid(f"{source}: {fault}", errors=[fault]) from error
     try:
-        content = {"content": data.decode("utf-8")}
+        return _Content(data.decode("utf-8"))
     except UnicodeDecodeError:
-        content = {"content_base64": base64.b64encode(data).decode("ascii")}
-    return File(path=file.path, owner=file.owner, mode=file.mode, **content)
+        return _Content(base64.b64encode(data).decode("ascii"), base64=True)
 
 
 def _read_beside(directory: Path, name: str) -> bytes:

@@ -23,7 +23,7 @@ from builder.policy.policy import Policy
 
 API_VERSION = "goldsmith/v1"
 
-_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
 class Strict(BaseModel):
@@ -71,7 +71,7 @@ def _base64(value: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_control_characters)]
-Name = Annotated[str, StringConstraints(pattern=f"^{_NAME}$")]
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 AbsolutePath = Annotated[
     str, StringConstraints(pattern=r"^/[^\x00-\x1f]*$", max_length=1024), AfterValidator(_clean_path)
 ]

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 import rfc8785
 from pydantic import BaseModel, Tag, ValidationError
 
+from builder.derived import derived
 from builder.errors import Fault
 from builder.recipes.document import Document, Path, RecipeInvalid, parse
 from builder.recipes.model import Recipe
@@ -124,6 +125,7 @@ def _invalid(error: ValidationError, document: Document, source: str) -> RecipeI
     return RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS])
 
 
+@derived(16)
 def canonical_json(recipe: Recipe) -> bytes:
     """The recipe as RFC 8785 JSON: what its digest is over, and what the provenance quotes."""
     return rfc8785.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))

@@ -29,6 +29,7 @@ log = logging.getLogger("goldsmith.store")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _PATIENCE_SECONDS = 30
+_CONNECTIONS = 15
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 _TURN_SECONDS = 60.0
 _TURN_FILES = 256
@@ -81,7 +82,10 @@ class Database:
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"timeout": _PATIENCE_SECONDS} if self._sqlite else _postgresql_arguments(parsed)
-        self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite)
+        # Connections above a pool's size are closed after use: to make one takes longer than to use it.
+        # A database in memory has one for each thread.
+        pool = {} if self._sqlite and not parsed.database else {"pool_size": _CONNECTIONS, "max_overflow": 0}
+        self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite, **pool)
         if self._sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
