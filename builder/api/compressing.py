@@ -6,9 +6,11 @@ An answer to anything else is not: it may hold a secret beside what the caller s
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from builder.api.headers import header
 
 _SMALLEST = 1024
 _LEVEL = 4
@@ -28,11 +30,11 @@ class Compressing:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or "event-stream" in _accepted(scope):
+        if scope["type"] != "http" or scope["method"] != "GET" or "event-stream" in header(scope, b"accept"):
             await self._app(scope, receive, send)
             return
 
-        known = Headers(scope=scope).get("if-none-match", "")
+        known = header(scope, b"if-none-match")
 
         async def weakening(message: Message) -> None:
             """Compressed it is no longer the bytes that a strong tag stands for (RFC 9110, section 8.8.1)."""
@@ -46,7 +48,3 @@ class Compressing:
             await send(message)
 
         await self._gzip(scope, receive, weakening)
-
-
-def _accepted(scope: Scope) -> str:
-    return Headers(scope=scope).get("accept", "")

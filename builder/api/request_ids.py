@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 import secrets
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from builder.api.headers import header
 from builder.logs import current_request
 from builder.tracing import current_trace, trace_of
 
 HEADER = "X-Request-Id"
-TRACE = "traceparent"
 # What is safe in any log; another is not worth a refusal.
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -31,11 +31,11 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
+        given = header(scope, b"x-request-id")
         own = given if _SANE.fullmatch(given) else secrets.token_hex(12)
         state = scope.setdefault("state", {})
         state["request_id"] = own
-        state["trace"] = trace_of(Headers(scope=scope).get(TRACE, ""))
+        state["trace"] = trace_of(header(scope, b"traceparent"))
         # What the request makes takes it on from here.
         current_trace.set(state["trace"])
         current_request.set(own)
