@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 _REPORT = """
 done = function(summary, latency, requests)
-  io.write(string.format("RESULT %d %d %f %f %d\\n", summary.requests, summary.duration, latency:percentile(50),
+  io.write(string.format("RESULT %d %d %f %f %d %d\\n", summary.requests, summary.duration, latency:percentile(50),
     latency:percentile(99), summary.errors.status + summary.errors.connect + summary.errors.read +
-    summary.errors.write + summary.errors.timeout))
+    summary.errors.write, summary.errors.timeout))
 end
 """
 
@@ -63,12 +63,14 @@ async def _answer(reader: asyncio.StreamReader) -> int:
 
 @dataclass(frozen=True)
 class Flood:
-    """What wrk says: requests a second, and latencies in seconds, of which p99 is measured while it pushes."""
+    """What wrk says: requests a second, and latencies in seconds, of which p99 is measured while it pushes. `late` are those that
+    took longer than its patience of 2 s."""
 
     rate: float
     p50: float
     p99: float
     errors: int
+    late: int
 
 
 def flood(url: str, headers: dict[str, str], *, body: str = "", connections: int = 32, seconds: int = 10) -> Flood:
@@ -81,9 +83,11 @@ def flood(url: str, headers: dict[str, str], *, body: str = "", connections: int
         file.flush()
         argv = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-s", file.name, url]
         told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+)", told)
+    found = re.search(r"RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+) (\d+)", told)
     assert found, told
-    return Flood(int(found[1]) / int(found[2]) * 1e6, float(found[3]) / 1e6, float(found[4]) / 1e6, int(found[5]))
+    return Flood(
+        int(found[1]) / int(found[2]) * 1e6, float(found[3]) / 1e6, float(found[4]) / 1e6, int(found[5]), int(found[6])
+    )
 
 
 class Followers:
