@@ -63,8 +63,8 @@ async def _answer(reader: asyncio.StreamReader) -> int:
 
 @dataclass(frozen=True)
 class Flood:
-    """What wrk says: requests a second, and latencies in seconds, of which p99 is measured while it pushes. `late` are those that
-    took longer than its patience of 2 s."""
+    """What wrk says: requests a second, and latencies in seconds, of which p99 is measured while it pushes. `late`
+    are those that took longer than its patience of 2 s."""
 
     rate: float
     p50: float
@@ -85,9 +85,8 @@ def flood(url: str, headers: dict[str, str], *, body: str = "", connections: int
         told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = re.search(r"RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+) (\d+)", told)
     assert found, told
-    return Flood(
-        int(found[1]) / int(found[2]) * 1e6, float(found[3]) / 1e6, float(found[4]) / 1e6, int(found[5]), int(found[6])
-    )
+    requests, microseconds, p50, p99, errors, late = map(float, found.groups())
+    return Flood(requests / microseconds * 1e6, p50 / 1e6, p99 / 1e6, int(errors), int(late))
 
 
 class Followers:
