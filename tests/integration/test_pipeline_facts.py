@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,18 @@ from builder.policy.rules import RULES
 from builder.process import run
 from builder.recipes.model import Recipe
 from builder.scanning.findings import Findings, OperatingSystem, Package, ScanResult
-from builder.settings import Settings
 from builder.store import attachments, builds
 from builder.store.attachments import Kind
 from builder.store.builds import Submission
 from builder.store.journal import steps_of
 from builder.store.states import BUILD
 from tests.integration.busybox import busybox_root
-from tests.integration.registry_server import free_port, running_registry
+from tests.integration.registry_server import free_port
 from tests.unit.evidence import build_evidence
 from tests.unit.judged import DATABASE, NOW, facts
 from tests.unit.test_pipeline_composing import EPOCH, base_of, composed, recipe
+
+pytest_plugins = ["tests.integration.pipeline_services"]
 
 SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 FILES = {
@@ -48,26 +48,6 @@ FILES = {
     "srv/.bash_history": b"mysql -p" + SECRET.encode(),
     "usr/bin/sh": b"\x7fELF",
 }
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def services(tmp_path: Path, registry: str, docker_engine: str) -> Services:
-    made = Services(
-        Settings(
-            state_directory=tmp_path / "state",
-            database_url=f"sqlite:///{tmp_path / 'a.db'}",
-            registry=registry,
-            engine_url=docker_engine,
-        )
-    )
-    made.database.migrate()
-    return made
 
 
 def task_for(services: Services, wanted: Recipe) -> Task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,31 +16,11 @@ from builder.pipeline.stage import Task
 from builder.pipeline.watch import Watch
 from builder.recipes.reading import recipe_from_data
 from builder.registry.reference import Repository
-from builder.settings import Settings
 from builder.store import builds
 from builder.store.builds import Submission
 from builder.store.states import BUILD
-from tests.integration.registry_server import running_registry
 
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def services(tmp_path: Path, registry: str, docker_engine: str) -> Services:
-    made = Services(
-        Settings(
-            state_directory=tmp_path / "state",
-            database_url=f"sqlite:///{tmp_path / 'a.db'}",
-            registry=registry,
-            engine_url=docker_engine,
-        )
-    )
-    made.database.migrate()
-    return made
+pytest_plugins = ["tests.integration.pipeline_services"]
 
 
 def task_on(services: Services, base: str) -> Task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,35 +20,15 @@ from builder.pipeline.staging import take_back
 from builder.pipeline.watch import Watch
 from builder.recipes.model import Recipe
 from builder.recipes.reading import recipe_from_data
-from builder.settings import Settings
 from builder.store import builds
 from builder.store.builds import LeaseLost, Submission
 from builder.store.states import REBUILD, Purpose
-from tests.integration.registry_server import running_registry
 from tests.unit.locks import lock, on_image
 from tests.unit.stored import PROBLEM
 
+pytest_plugins = ["tests.integration.pipeline_services"]
+
 IMAGE = "golden/web"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def services(tmp_path: Path, registry: str, docker_engine: str) -> Services:
-    made = Services(
-        Settings(
-            state_directory=tmp_path / "state",
-            database_url=f"sqlite:///{tmp_path / 'a.db'}",
-            registry=registry,
-            engine_url=docker_engine,
-        )
-    )
-    made.database.migrate()
-    return made
 
 
 def recipe() -> Recipe:

@@ -18,16 +18,9 @@ from builder.store import builds
 from builder.store.database import Database
 from builder.store.schema import Build, OutboxRow, Release
 from builder.store.states import BUILD, State
+from tests.unit.recipe_texts import recipe_text
 
 pytest_plugins = ["tests.unit.databases"]
-
-
-def text(name: str, base: str | None) -> str:
-    start = f"{{recipe: {base}}}" if base else "{debian: {suite: trixie}}"
-    return (
-        f"apiVersion: goldsmith/v1\nkind: Image\nmetadata: {{name: {name}}}\n"
-        f"spec:\n  base: {start}\n  publish: {{repository: golden/{name}}}\n"
-    )
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
         ("b", "a"),
         ("lost", "no"),
     ):
-        (directory / f"{name}.yaml").write_text(text(name, base))
+        (directory / f"{name}.yaml").write_text(recipe_text(name, base))
     return Catalogue(directory)
 
 
@@ -163,9 +156,9 @@ def test_a_base_whose_recipe_has_changed_since_is_built_anew(
     ("recipe", "circle"),
     [
         ("a", "a -> b -> a"),
-        (text("x", "x"), "x -> x"),
-        (text("b", "a"), "b -> a -> b"),
-        (text("c", "b"), "c -> b -> a -> b"),
+        (recipe_text("x", "x"), "x -> x"),
+        (recipe_text("b", "a"), "b -> a -> b"),
+        (recipe_text("c", "b"), "c -> b -> a -> b"),
     ],
 )
 def test_bases_in_a_circle_are_refused_and_nothing_is_left(
@@ -186,7 +179,7 @@ def test_a_base_that_nobody_knows_is_refused_and_nothing_is_left(database: Datab
 
 
 def test_a_recipe_with_loose_files_is_refused(database: Database, catalogue: Catalogue) -> None:
-    loose = read_recipe(text("x", None) + "  files: [{path: /a, source: b}]\n")
+    loose = read_recipe(recipe_text("x", None) + "  files: [{path: /a, source: b}]\n")
     with pytest.raises(RecipeInvalid, match="has no files beside it"):
         taken_in(database, catalogue, loose)
     assert count(database, Build) == 0
@@ -245,7 +238,7 @@ NETWORKED = "  run: [[ldconfig], {shell: fetch, network: true}, {command: [a]}, 
 def test_steps_with_a_network_are_taken_in_where_the_operator_allows_them(
     database: Database, catalogue: Catalogue
 ) -> None:
-    taken_in(database, catalogue, read_recipe(text("x", None) + NETWORKED))
+    taken_in(database, catalogue, read_recipe(recipe_text("x", None) + NETWORKED))
     assert shown(database) == [("x", "queued", "catalogue")]
 
 
@@ -253,7 +246,7 @@ def test_steps_with_a_network_are_refused_by_name_where_the_operator_forbids_the
     database: Database, catalogue: Catalogue
 ) -> None:
     with pytest.raises(NetworkNotAllowed, match=r"spec\.run\[1\]\.network") as caught:
-        taken_in(database, catalogue, read_recipe(text("x", None) + NETWORKED), network_steps=False)
+        taken_in(database, catalogue, read_recipe(recipe_text("x", None) + NETWORKED), network_steps=False)
     assert [fault.field for fault in caught.value.errors] == ["spec.run[1].network", "spec.run[3].network"]
     assert "GOLDSMITH_NETWORK_STEPS" in (caught.value.hint or "")
     assert count(database, Build) == 0
@@ -271,7 +264,7 @@ def test_a_base_whose_steps_have_a_network_is_refused_with_all_that_stand_on_it(
 
 
 def test_a_recipe_that_is_larger_than_the_service_keeps_is_refused(database: Database, catalogue: Catalogue) -> None:
-    recipe = read_recipe(text("mine", None))
+    recipe = read_recipe(recipe_text("mine", None))
     files = [File(path=f"/f{index}", content="\1" * 128 * 1024) for index in range(20)]
     whole = recipe.model_copy(update={"spec": recipe.spec.model_copy(update={"files": files})})
     with pytest.raises(RecipeInvalid, match="8388608 are allowed"):

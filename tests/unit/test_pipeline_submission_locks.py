@@ -24,20 +24,13 @@ from builder.store.database import Database
 from builder.store.schema import Build, OutboxRow, Release
 from builder.store.states import BUILD, PATHS, RELEASE, SCAN, STAGES, Purpose, Stage, State
 from tests.unit.locks import package
+from tests.unit.recipe_texts import recipe_text
 
 pytest_plugins = ["tests.unit.databases"]
 
 REGISTRY = "registry.test"
 RELEASED, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 NUMBERS = count(1)
-
-
-def text(name: str, base: str | None) -> str:
-    start = f"{{recipe: {base}}}" if base else "{debian: {suite: trixie}}"
-    return (
-        f"apiVersion: goldsmith/v1\nkind: Image\nmetadata: {{name: {name}}}\n"
-        f"spec:\n  base: {start}\n  publish: {{repository: golden/{name}}}\n"
-    )
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ def directory(tmp_path: Path) -> Path:
     made = tmp_path / "recipes"
     made.mkdir()
     for name, base in (("debian", None), ("web", "debian")):
-        (made / f"{name}.yaml").write_text(text(name, base))
+        (made / f"{name}.yaml").write_text(recipe_text(name, base))
     return made
 
 
@@ -207,7 +200,7 @@ class TestARecipeOfTheServiceThatIsSentWhole:
         self, database: Database, catalogue: Catalogue, directory: Path
     ) -> None:
         lock_beside(directory, catalogue, "debian")
-        mine = read_recipe(text("debian", None).replace("golden/debian", "mine/debian"))
+        mine = read_recipe(recipe_text("debian", None).replace("golden/debian", "mine/debian"))
         other = lock_of(mine, epoch=2)
         with database.write() as session:
             asked = Asked(mine, "request", "ci", lock=other, lock_from_request=True)
@@ -262,7 +255,7 @@ class TestTheBaseThatALockNames:
     def test_is_no_image_that_somebody_else_released(
         self, database: Database, catalogue: Catalogue, lock: Lock, directory: Path
     ) -> None:
-        (directory / "mine.yaml").write_text(text("mine", None))
+        (directory / "mine.yaml").write_text(recipe_text("mine", None))
         release(database, catalogue, "mine", RELEASED)
         assert get(database, taken_in(database, catalogue, "web", lock=lock)).state == State.WAITING
 
@@ -315,7 +308,7 @@ class TestWithoutALock:
     def test_a_dry_run_of_an_update_leaves_the_locks_of_deeper_bases_aside(
         self, database: Database, catalogue: Catalogue, directory: Path
     ) -> None:
-        (directory / "app.yaml").write_text(text("app", "web"))
+        (directory / "app.yaml").write_text(recipe_text("app", "web"))
         own = lock_beside(directory, catalogue, "debian")
         release(database, catalogue, "debian", RELEASED, key=build_key(catalogue.get("debian").digest, own))
         lock_beside(directory, catalogue, "debian", epoch=2)
@@ -373,7 +366,7 @@ class TestPurposes:
     def test_a_recipe_of_the_service_may_be_locked_as_somebody_edits_it_but_not_released(
         self, database: Database, catalogue: Catalogue
     ) -> None:
-        edited = read_recipe(text("debian", None) + "  packages: [tini]\n")
+        edited = read_recipe(recipe_text("debian", None) + "  packages: [tini]\n")
         house = House(REGISTRY, network_steps=True)
         with database.write() as session:
             made = submit(session, catalogue, house, Asked(edited, "request", "ci", purpose=Purpose.LOCK))
