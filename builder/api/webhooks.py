@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
+from builder.api.identified import refuse_all_recipes
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, instant, moment
 from builder.errors import Fault, Problem
@@ -91,6 +92,7 @@ class DeliveryPage(View):
     },
 )
 async def create_webhook(request: Request, caller: Caller, database: Store, _: IdempotencyKey = None) -> Response:
+    refuse_all_recipes(request)
     body = await read_body(request, ("application/json",))
     asked = _parsed(body.content)
     private = request.app.state.settings.webhook_private
@@ -122,8 +124,9 @@ def get_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
 
 
 @router.delete("/{webhook_id}", summary="Remove a webhook", responses=documented(401, 404, 422, 503))
-def remove_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
+def remove_webhook(request: Request, webhook_id: Id, _: Caller, database: Store) -> WebhookView:
     """Nothing more is sent, not even what has been tried. What was sent is still listed."""
+    refuse_all_recipes(request)
     with database.write() as session:
         return _view(store.remove(session, webhook_id))
 
@@ -139,6 +142,8 @@ def remove_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
 async def try_webhook(
     request: Request, webhook_id: Id, caller: Caller, database: Store, _: IdempotencyKey = None
 ) -> Response:
+    refuse_all_recipes(request)
+
     def answer() -> Made:
         with database.write() as session:
             webhook = store.get(session, webhook_id, live=True)
@@ -189,6 +194,8 @@ def get_delivery(webhook_id: Id, number: Number, _: Caller, database: Store) -> 
 async def replay_delivery(
     request: Request, webhook_id: Id, number: Number, caller: Caller, database: Store, _: IdempotencyKey = None
 ) -> Response:
+    refuse_all_recipes(request)
+
     def answer() -> Made:
         with database.write() as session:
             webhook = store.get(session, webhook_id, live=True)

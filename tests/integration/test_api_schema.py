@@ -88,8 +88,8 @@ def key(app: FastAPI) -> str:
 
 
 @pytest.fixture(scope="module")
-def api(app: FastAPI) -> OpenApiSchema:
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+def api(app: FastAPI, key: str) -> OpenApiSchema:
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Authorization": f"Bearer {key}"})
 
 
 # A recipe has rules that no schema says, such as "exactly one of": well-formed ones may be refused, and so may an image
