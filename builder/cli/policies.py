@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.cli import exits, trying
-from builder.cli.builds import recipe_file
 from builder.cli.invocation import Json, invocation_of
 from builder.cli.trying import PolicyOption
+from builder.cli.wanted import recipe_file
 from builder.errors import Rejected
 
 if TYPE_CHECKING:
