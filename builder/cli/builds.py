@@ -53,8 +53,7 @@ def build(
     A lock beside the recipe is used exactly. What was released before from the same inputs is not built again.
     """
     from builder.cli.following import follow_shown
-    from builder.cli.output import print_json, say
-    from builder.cli.summary import print_outcome
+    from builder.cli.output import say
 
     if locked and update:
         raise typer.BadParameter("give one of --locked and --update")
@@ -71,15 +70,10 @@ def build(
             return
         else:
             ended = follow_shown(client, submitted, machine=json)
-    if json:
-        print_json(as_data(ended))
-    else:
-        before = submitted.id if submitted.ended else ended.unchanged_since
-        if before:
-            say(f"{ended.recipe}: the same inputs were released before, by build {before}; --force builds anew")
-        print_outcome(ended)
-    if not ended.released:
-        raise typer.Exit(exits.REFUSED)
+    before = submitted.id if submitted.ended else ended.unchanged_since
+    if before and not json:
+        say(f"{ended.recipe}: the same inputs were released before, by build {before}; --force builds anew")
+    print_ended(ended, json=json)
 
 
 def list_builds(
@@ -179,6 +173,21 @@ def print_asked(submitted: Build, *, json: bool) -> None:
     else:
         say(f"{submitted.recipe}: build {submitted.id} is {submitted.state}")
         say(f"`goldsmith logs --follow {submitted.id}` follows it")
+
+
+def print_ended(ended: Build, *, json: bool) -> None:
+    """For whoever waited. Ends the command with 2 if it came to nothing."""
+    from builder.cli.output import print_json
+    from builder.cli.summary import print_build, print_outcome
+
+    if json:
+        print_json(as_data(ended))
+    elif ended.released or not ended.succeeded:
+        print_outcome(ended)
+    else:
+        print_build(ended)
+    if not ended.succeeded:
+        raise typer.Exit(exits.REFUSED)
 
 
 def _print_line(line: LogLine, *, json: bool) -> None:

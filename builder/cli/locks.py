@@ -151,7 +151,8 @@ def _kept(recipe: Path, before: Lock, given: dict[str, str]) -> Lock:
 
 
 def _print_written(target: Path, lock: Lock, changes: LockChanges | None) -> None:
-    from builder.cli.output import counted, say
+    from builder.cli.output import say
+    from builder.counted import counted
 
     if changes is not None and changes.any:
         _print_changes(changes)

@@ -73,7 +73,8 @@ def _plan_of(ended: Build) -> Plan:
 
 
 def _print(recipe: str, plan: Plan) -> None:
-    from builder.cli.output import counted, print_table, say, size_text
+    from builder.cli.output import print_table, say, size_text
+    from builder.counted import counted
 
     if plan.builds_first:
         say(f"{recipe} would wait for {', '.join(plan.builds_first)}, built first; what it adds is known after that")

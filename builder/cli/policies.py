@@ -103,7 +103,8 @@ def check(
 
     Every fault is told with its line, its column, its field and the way out.
     """
-    from builder.cli.output import complain, counted, print_json, say
+    from builder.cli.output import complain, print_json, say
+    from builder.counted import counted
     from builder.errors import Fault, GoldsmithError
     from builder.policy.in_force import policy_in_force
 

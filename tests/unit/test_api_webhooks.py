@@ -233,6 +233,8 @@ def test_they_are_listed_newest_first_page_by_page(client: TestClient, hook: Hoo
     last = client.get(page["next"]).json()
     assert ([one["id"] for one in last["webhooks"]], last["next"]) == (newest[2:], None)
     problem(client.get(f"/v1/webhooks?before={'0' * 16}"), 404, "webhook-unknown")
+    told = problem(client.get("/v1/webhooks/ci"), 422, "request-invalid")
+    assert "path.webhook_id: 'ci' does not match ^(" in told.detail
 
 
 def test_the_secret_is_shown_once(client: TestClient, hook: Hook) -> None:
