@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from builder.api.access import Caller
+from builder.api.conditional import NOT_MODIFIED, tagged
 from builder.api.problems import documented, known_problems
 from builder.errors import GoldsmithError, Rejected
 
@@ -21,11 +23,15 @@ class ProblemUnknown(Rejected):
     status = 404
 
 
-@router.get("/openapi.json", summary="This document", responses=documented(401, 503))
-def get_document(request: Request, _: Caller) -> dict[str, Any]:
+@router.get(
+    "/openapi.json",
+    summary="This document",
+    response_model=dict[str, Any],
+    responses={**documented(401, 503), **NOT_MODIFIED},
+)
+def get_document(request: Request, _: Caller) -> Response:
     """The OpenAPI document of the version that runs."""
-    document: dict[str, Any] = request.app.openapi()
-    return document
+    return tagged(json.dumps(request.app.openapi()).encode(), "application/json")
 
 
 @router.get(

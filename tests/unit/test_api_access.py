@@ -90,7 +90,10 @@ class TestAccess:
             assert "goldsmith key create" in (told.hint or "")
         with store.write() as session:
             key = {"Authorization": f"Bearer {keys.create_key(session, 'any', [])}"}
-        assert anyone.get("/openapi.json", headers=key).json() == app.openapi()
+        document = anyone.get("/openapi.json", headers=key)
+        assert document.json() == app.openapi()
+        known = {"If-None-Match": document.headers["ETag"]}
+        assert anyone.get("/openapi.json", headers={**key, **known}).status_code == 304
         assert anyone.get("/problems/build-unknown", headers=key).text.startswith("There is no such build\n")
 
 
