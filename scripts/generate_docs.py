@@ -80,7 +80,7 @@ def _problems() -> str:
         "# Problems",
         "",
         "Every failure is a problem detail (RFC 9457) in the API, and a line in the CLI that says the same. `type` is",
-        "`/problems/NAME`, which the service answers with a page. Made from the error classes; do not edit.",
+        "`/problems/NAME`, which the service answers with a page to any key. Made from the error classes; do not edit.",
         "",
         "| name | status | a retry can help | what it means |",
         "| --- | --- | --- | --- |",

@@ -61,7 +61,10 @@ async def caller(
     """The name of whoever calls and may. Raises NotAuthenticated, KeyExpired, TokenRefused, TokenNotGranted,
     IssuerUnavailable, RateLimited or ScopeMissing."""
     if credentials is None:
-        raise NotAuthenticated("no API key was given", hint="send `Authorization: Bearer KEY`")
+        raise NotAuthenticated(
+            "no API key was given",
+            hint="send `Authorization: Bearer KEY`; an operator makes a key: `goldsmith key create`",
+        )
     if credentials.credentials.count(".") == 2:  # as no key has
         tokens: Tokens = request.app.state.tokens
         # An issuer may have to be asked for its keys.

@@ -28,6 +28,7 @@ from builder.api import (
     provenance,
     rebuilds,
     recipes,
+    reference,
     retries,
     service,
     verdicts,
@@ -57,7 +58,7 @@ from builder.spans import Spans
 
 _DESCRIPTION = """Golden container images: built bit for bit from a recipe, tested, scanned, signed, recorded.
 
-Every failure is a problem detail (RFC 9457). All but health, trust and problem pages needs an API key
+Every failure is a problem detail (RFC 9457). All but health and trust needs an API key, or a token,
 with the scope that `security` names.
 """
 
@@ -88,8 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs",
-        redoc_url=None,
+        openapi_url=None,  # FastAPI's own routes, and Swagger's page with them, would be open to anyone
     )
     app.state.settings = settings
     app.state.services = services
@@ -137,6 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         audit.router,
         webhooks.router,
         whoami.router,
+        reference.router,
         metrics.router,
         service.router,
     ):

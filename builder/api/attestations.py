@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -68,20 +68,39 @@ class AttestationView(_Answer):
     build: str = Field(description="The build, or rebuild, that made it.")
 
 
-class AttestationList(_Answer):
+class AttestationPage(_Answer):
     attestations: list[AttestationView]
+    next: str | None = Field(description="The path of the next page, or null on the last.")
 
 
 @router.get(
     "/{digest}/attestations", summary="List what is signed of an image", responses=documented(401, 404, 422, 503)
 )
-def list_attestations(digest: Digest, _: Caller, database: Store) -> AttestationList:
+def list_attestations(
+    request: Request,
+    digest: Digest,
+    _: Caller,
+    database: Store,
+    after: Annotated[
+        str | None, Query(pattern=f"^{_DIGEST}$", description="Only those that come after this bundle.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> AttestationPage:
     """Those of every release of the image, newest first, and of every rebuild that found it equal."""
     with database.read() as session:
         found = attachments.signed_of_image(session, digest, list(KINDS))
         if not found:
             raise image_unknown(digest)
-        return AttestationList(attestations=[_view(one) for one in found])
+    if after is not None:
+        places = [place for place, one in enumerate(found) if one.blob_digest == after]
+        if not places:
+            raise AttestationMissing(f"{digest} has no attestation {after}", hint="begin anew, without `after`")
+        found = found[places[-1] + 1 :]
+    following = None
+    if len(found) > limit:
+        query = request.url.include_query_params(after=found[limit - 1].blob_digest)
+        following = str(query.replace(scheme="", netloc=""))
+    return AttestationPage(attestations=[_view(one) for one in found[:limit]], next=following)
 
 
 @router.get(

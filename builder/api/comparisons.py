@@ -13,6 +13,7 @@ from builder.api.access import Caller, Store
 from builder.api.asking import ComparisonRequest, asked_comparison
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once, uploaded_once
+from builder.api.identified import refuse_build
 from builder.api.images import Digest
 from builder.api.negotiating import wanted_form
 from builder.api.problems import RequestInvalid, documented
@@ -22,7 +23,7 @@ from builder.errors import Rejected
 from builder.forensics.forms import MEDIA_TYPES, Form, rendered
 from builder.forensics.page import page_policy
 from builder.forensics.report import Report
-from builder.pipeline.comparing import refuse_unknown, submit_image, submit_upload
+from builder.pipeline.comparing import released_by, submit_image, submit_upload
 from builder.pipeline.evidence import ComparedSubject
 from builder.pipeline.services import Services
 from builder.pipeline.uploads import UPLOADED
@@ -81,6 +82,7 @@ async def create_comparison(
         asked = asked_comparison(body)
 
         def answer() -> Made:
+            refuse_build(request, released_by(services, asked.golden))
             return _made(submit_image(services, asked.golden, asked.subject.image, requester=requester))
 
         return await carried_out_once(request, requester, body.digest, answer)
@@ -96,7 +98,7 @@ def _made(build: Build) -> Made:
 async def _from_upload(request: Request, golden: str, media_type: str, name: str | None, requester: str) -> Response:
     services: Services = request.app.state.services
     # Before gigabytes are sent for nothing.
-    await anyio.to_thread.run_sync(refuse_unknown, services, golden)
+    refuse_build(request, await anyio.to_thread.run_sync(released_by, services, golden))
     async with uploaded(request, services.uploads, services.settings.comparison_bytes) as upload:
         subject = ComparedSubject(kind=UPLOADED[media_type], digest=upload.digest, name=name, size=upload.size)
 

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
+from builder.api.identified import refuse_all_recipes, refuse_recipe
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, moment
 from builder.errors import Fault, Problem, Rejected
@@ -132,6 +133,7 @@ async def create_exception(request: Request, requester: Caller, _: IdempotencyKe
     refuse_stranger(services, requester)
     body = await read_body(request, ("application/json",))
     asked = _parsed(ExceptionRequest, body.content)
+    _refuse_wider(request, asked.recipe)
 
     def answer() -> Made:
         made = submit_exception(services, asked.model_dump(), requester=requester)
@@ -154,6 +156,7 @@ async def import_document(request: Request, requester: Caller, _: IdempotencyKey
     refuse_stranger(services, requester)
     body = await read_body(request, ("application/json",))
     asked = _parsed(ImportRequest, body.content)
+    _refuse_wider(request, asked.recipe)
 
     def answer() -> Made:
         scope = {name: value for name, value in (("recipe", asked.recipe), ("digest", asked.digest)) if value}
@@ -209,6 +212,7 @@ def revoke_exception(request: Request, exception_id: Id, requester: Caller, data
     """From now on it does not count. What was released with it stays released, and is found by the next scans."""
     refuse_stranger(request.app.state.services, requester)
     with database.write() as session:
+        _refuse_wider(request, exception_of(*store.get(session, exception_id)).recipe)
         store.revoke(session, exception_id, requester)
         return exception_view(*store.get(session, exception_id))
 
@@ -231,6 +235,14 @@ def exception_view(row: ExceptionRow, document: VexDocument) -> ExceptionView:
         problem=Problem.model_validate(document.problem) if document.problem else None,
         document_digest=document.document_digest,
     )
+
+
+def _refuse_wider(request: Request, recipe: str | None) -> None:
+    """An exception that names no recipe holds for all of them. Raises RecipeNotAllowed."""
+    if recipe is None:
+        refuse_all_recipes(request)
+    else:
+        refuse_recipe(request, recipe)
 
 
 def _one(services: Services, exception_id: str) -> ExceptionView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from builder.identity.tokens import Bearer
 from builder.pipeline.submission import HOUSE_ORIGINS, Asked
 from builder.recipes.model import Recipe
 from builder.store.callers import ApiKey
+from builder.store.schema import Build
 from builder.store.scopes import Scope
 
 
@@ -86,11 +88,20 @@ def refuse_asked(request: Request, asked: Asked) -> None:
         refuse_sent_recipe(request, asked.recipe)
 
 
+def refuse_build(request: Request, build: Build) -> None:
+    """Of what a build is of, whoever asked for it. Raises RecipeNotAllowed."""
+    refuse_recipe(request, build.recipe_name)
+    if build.origin in ("request", "git"):
+        # Perhaps one of an earlier version: what is not a recipe any more is no fault here.
+        told = json.loads(build.recipe).get("spec", {}).get("publish", {})
+        refuse_recipe(request, told.get("repository", build.recipe_name).rpartition("/")[2])
+
+
 def refuse_all_recipes(request: Request) -> None:
     """Of what concerns every release. Raises RecipeNotAllowed for whoever may build some recipes only."""
     one = identified(request)
     if one.recipes is not None:
         raise RecipeNotAllowed(
-            f"{one.name} may build {' and '.join(one.recipes)} only, and this is about every release",
+            f"{one.name} may build {' and '.join(one.recipes)} only, and this concerns every recipe",
             hint="ask an operator",
         )

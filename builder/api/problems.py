@@ -51,7 +51,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [
-            Fault(field=".".join(str(part) for part in entry["loc"]), message=str(entry["msg"]))
+            Fault(field=".".join(str(part) for part in entry["loc"]), message=_told(entry))
             for entry in error.errors()[:20]
         ]
         told = RequestInvalid("; ".join(str(fault) for fault in faults[:3]), errors=faults)
@@ -84,6 +84,13 @@ def install(app: FastAPI) -> None:
         told = Broken("the request could not be carried out", hint=f"the service's log says why: {id_of(request)}")
         # Sent from outside of all middleware.
         return problem_response(told.problem(instance=request.url.path), {HEADER: id_of(request)})
+
+
+def _told(entry: dict[str, Any]) -> str:
+    """What a part of the request breaks, in our words where Pydantic's hide what was sent."""
+    if entry["type"] == "string_pattern_mismatch":
+        return f"{str(entry['input'])[:60]!r} does not match {entry['ctx']['pattern']}"
+    return str(entry["msg"])
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

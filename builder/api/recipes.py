@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from builder.api.access import Caller
@@ -46,22 +46,34 @@ class RecipeView(View):
 class RecipePage(View):
     recipes: list[RecipeView]
     invalid: dict[str, str] = Field(description="Recipes of the catalogue that cannot be used, and why.")
+    next: str | None = Field(description="The path of the next page, or null on the last.")
 
 
 router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
 
 
-@router.get("", summary="List the recipes", responses=documented(401, 503))
-def list_recipes(request: Request, _: Caller) -> RecipePage:
+@router.get("", summary="List the recipes by name", responses=documented(401, 422, 503))
+def list_recipes(
+    request: Request,
+    _: Caller,
+    after: Annotated[
+        str | None, Query(max_length=63, pattern="^[a-z0-9-]+$", description="Only names that come after this.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> RecipePage:
     catalogue: Catalogue = request.app.state.catalogue
     recipes: list[RecipeView] = []
     invalid: dict[str, str] = {}
-    for name in catalogue.names():
+    names = [name for name in catalogue.names() if after is None or name > after]
+    for name in names[:limit]:
         try:
             recipes.append(_view(catalogue.get(name)))
         except GoldsmithError as error:
             invalid[name] = str(error)
-    return RecipePage(recipes=recipes, invalid=invalid)
+    following = None
+    if len(names) > limit:
+        following = str(request.url.include_query_params(after=names[limit - 1]).replace(scheme="", netloc=""))
+    return RecipePage(recipes=recipes, invalid=invalid, next=following)
 
 
 @router.get("/schema", summary="The JSON schema of a recipe, for editors", responses=documented(401))

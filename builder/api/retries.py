@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
-from builder.api.identified import identified, refuse_recipe
+from builder.api.identified import identified, refuse_build
 from builder.api.problems import documented
 from builder.api.views import BuildView, build_view
 from builder.pipeline.retrying import retry
@@ -32,14 +30,7 @@ async def retry_build(request: Request, build_id: str, requester: Caller, _: Ide
 
     def answer() -> Made:
         with services.database.read() as session:
-            old = builds.get(session, build_id)
-        if old.origin in ("request", "git"):
-            # Perhaps one of an earlier version: what is not a recipe any more cannot be retried, but is no fault here.
-            told = json.loads(old.recipe).get("spec", {}).get("publish", {})
-            refuse_recipe(request, old.recipe_name)
-            refuse_recipe(request, told.get("repository", old.recipe_name).rpartition("/")[2])
-        else:
-            refuse_recipe(request, old.recipe_name)
+            refuse_build(request, builds.get(session, build_id))
         build = retry(
             services, request.app.state.catalogue, build_id, requester=requester, identity=identified(request).identity
         )

@@ -1,21 +1,19 @@
-"""What anyone may ask without a key: is the service well, whom does it sign as, what does a problem mean."""
+"""What anyone may ask without a key: is the service well, and whom does it sign as."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
 import redis
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlalchemy import text
 
 from builder.api.access import Store
-from builder.api.problems import documented, known_problems
+from builder.api.problems import documented
 from builder.api.views import View
-from builder.errors import GoldsmithError, Rejected, SettingsInvalid
+from builder.errors import Rejected, SettingsInvalid
 from builder.settings import Settings
 
 router = APIRouter(tags=["service"])
@@ -24,12 +22,6 @@ router = APIRouter(tags=["service"])
 class TrustNotConfigured(Rejected):
     slug = "trust-not-configured"
     title = "This service signs with the public Sigstore"
-    status = 404
-
-
-class ProblemUnknown(Rejected):
-    slug = "problem-unknown"
-    title = "There is no such problem type"
     status = 404
 
 
@@ -66,20 +58,6 @@ def get_trust(request: Request) -> dict[str, Any]:
             hint="an operator must set it",
         ) from error
     return {"identity": settings.signer_identity, "issuer": settings.signer_issuer, "trustedRoot": trusted_root}
-
-
-@router.get(
-    "/problems/{slug}", summary="What a problem means", response_class=PlainTextResponse, responses=documented(404)
-)
-def get_problem(slug: str) -> Response:
-    kind: type[GoldsmithError] | None = known_problems().get(slug)
-    if kind is None:
-        raise ProblemUnknown(f"there is no problem type {slug[:60]!r}", hint="see docs/problems.md")
-    doc = inspect.getdoc(kind) if "__doc__" in vars(kind) else None
-    retry = "A retry can help." if kind.retryable else "A retry of the same request does not help."
-    return PlainTextResponse(
-        f"{kind.title}\n\n{(doc + chr(10) * 2) if doc else ''}HTTP status {kind.status}. {retry}\n"
-    )
 
 
 def _redis(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
+from builder.api.identified import refuse_all_recipes
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, instant, moment
 from builder.errors import Fault, Problem
@@ -23,7 +24,8 @@ from builder.store.webhooks import Delivery, DeliveryState, Event, Wanted, Webho
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 _NOTHING = "0" * 64
-Id = Annotated[str, Path(pattern="^([0-9a-f]{16}|configured)$")]
+_ID = "^([0-9a-f]{16}|configured)$"
+Id = Annotated[str, Path(pattern=_ID)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -52,8 +54,9 @@ class WebhookView(View):
     )
 
 
-class WebhookList(View):
+class WebhookPage(View):
     webhooks: list[WebhookView]
+    next: str | None = Field(description="The path of the next page, or null on the last.")
 
 
 class DeliveryView(View):
@@ -91,6 +94,7 @@ class DeliveryPage(View):
     },
 )
 async def create_webhook(request: Request, caller: Caller, database: Store, _: IdempotencyKey = None) -> Response:
+    refuse_all_recipes(request)
     body = await read_body(request, ("application/json",))
     asked = _parsed(body.content)
     private = request.app.state.settings.webhook_private
@@ -107,12 +111,21 @@ async def create_webhook(request: Request, caller: Caller, database: Store, _: I
     return await carried_out_once(request, caller, body.digest, answer)
 
 
-@router.get("", summary="List webhooks", responses=documented(401, 422, 503))
+@router.get("", summary="List webhooks, newest first", responses=documented(401, 404, 422, 503))
 def list_webhooks(
-    _: Caller, database: Store, ended: Annotated[bool, Query(description="Those that have ended, too.")] = False
-) -> WebhookList:
+    request: Request,
+    _: Caller,
+    database: Store,
+    ended: Annotated[bool, Query(description="Those that have ended, too.")] = False,
+    before: Annotated[str | None, Query(pattern=_ID, description="Only those older than this webhook.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> WebhookPage:
     with database.read() as session:
-        return WebhookList(webhooks=[_view(one) for one in store.every(session, ended=ended)])
+        found = [_view(one) for one in store.page(session, ended=ended, before=before, limit=limit + 1)]
+    following = None
+    if len(found) > limit:
+        following = str(request.url.include_query_params(before=found[limit - 1].id).replace(scheme="", netloc=""))
+    return WebhookPage(webhooks=found[:limit], next=following)
 
 
 @router.get("/{webhook_id}", summary="See a webhook", responses=documented(401, 404, 422, 503))
@@ -122,8 +135,9 @@ def get_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
 
 
 @router.delete("/{webhook_id}", summary="Remove a webhook", responses=documented(401, 404, 422, 503))
-def remove_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
+def remove_webhook(request: Request, webhook_id: Id, _: Caller, database: Store) -> WebhookView:
     """Nothing more is sent, not even what has been tried. What was sent is still listed."""
+    refuse_all_recipes(request)
     with database.write() as session:
         return _view(store.remove(session, webhook_id))
 
@@ -139,6 +153,8 @@ def remove_webhook(webhook_id: Id, _: Caller, database: Store) -> WebhookView:
 async def try_webhook(
     request: Request, webhook_id: Id, caller: Caller, database: Store, _: IdempotencyKey = None
 ) -> Response:
+    refuse_all_recipes(request)
+
     def answer() -> Made:
         with database.write() as session:
             webhook = store.get(session, webhook_id, live=True)
@@ -189,6 +205,8 @@ def get_delivery(webhook_id: Id, number: Number, _: Caller, database: Store) -> 
 async def replay_delivery(
     request: Request, webhook_id: Id, number: Number, caller: Caller, database: Store, _: IdempotencyKey = None
 ) -> Response:
+    refuse_all_recipes(request)
+
     def answer() -> Made:
         with database.write() as session:
             webhook = store.get(session, webhook_id, live=True)

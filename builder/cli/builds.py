@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from builder.cli import exits
 from builder.cli.invocation import Json, invocation_of
+from builder.cli.wanted import (
+    Parameters,
+    PathOption,
+    RecipeArgument,
+    RefOption,
+    RepositoryOption,
+    file_pointed_out,
+    lock_beside,
+    parameters_of,
+    wanted_recipe,
+)
 from builder.store.states import State
 
 if TYPE_CHECKING:
     from builder.client.models import Build, LogLine
-    from builder.client.sources import GitRecipe
 
-RecipeArgument = Annotated[
-    str,
-    typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
-]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--parameter", "-p", metavar="NAME=VALUE", help="What the recipe leaves open; again for another.",
-        show_default=False,
-    ),
-]  # fmt: skip
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the build to its end.")]
 BuildId = Annotated[str, typer.Argument(metavar="BUILD", help="The build's id.", show_default=False)]
 
@@ -39,16 +35,11 @@ def add_to(app: typer.Typer) -> None:
 
 def build(
     context: typer.Context,
-    recipe: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME|FILE.yaml", help="A recipe the API knows, or a recipe file.", show_default=False),
-    ] = None,
+    recipe: RecipeArgument = None,
     parameter: Parameters = None,
-    repository: Annotated[
-        str | None, typer.Option(metavar="URL", help="A Git repository that has the recipe; --path names its file.")
-    ] = None,
-    ref: Annotated[str, typer.Option(help="Of the repository: a branch, a tag or a commit's whole id.")] = "HEAD",
-    path: Annotated[str | None, typer.Option(metavar="FILE", help="The recipe's file in the repository.")] = None,
+    repository: RepositoryOption = None,
+    ref: RefOption = None,
+    path: PathOption = None,
     locked: Annotated[
         bool, typer.Option("--locked", help="Refuse to resolve: without a lock nothing is built.")
     ] = False,
@@ -62,15 +53,14 @@ def build(
     A lock beside the recipe is used exactly. What was released before from the same inputs is not built again.
     """
     from builder.cli.following import follow_shown
-    from builder.cli.output import print_json, say
-    from builder.cli.summary import print_outcome
+    from builder.cli.output import say
 
     if locked and update:
         raise typer.BadParameter("give one of --locked and --update")
     use = "require" if locked else "update" if update else "prefer"
     given = parameters_of(parameter)
-    wanted = _wanted(recipe, repository, ref, path, given)
-    lock = None if recipe is None or update else lock_beside(recipe)
+    wanted = wanted_recipe(recipe, repository, ref, path, given)
+    lock = None if update else lock_beside(recipe)
     with file_pointed_out(recipe), invocation_of(context).client() as client:
         submitted = client.submit(wanted, parameters=given, lock=lock, lock_use=use, force=force)
         if submitted.ended:
@@ -80,15 +70,10 @@ def build(
             return
         else:
             ended = follow_shown(client, submitted, machine=json)
-    if json:
-        print_json(as_data(ended))
-    else:
-        before = submitted.id if submitted.ended else ended.unchanged_since
-        if before:
-            say(f"{ended.recipe}: the same inputs were released before, by build {before}; --force builds anew")
-        print_outcome(ended)
-    if not ended.released:
-        raise typer.Exit(exits.REFUSED)
+    before = submitted.id if submitted.ended else ended.unchanged_since
+    if before and not json:
+        say(f"{ended.recipe}: the same inputs were released before, by build {before}; --force builds anew")
+    print_ended(ended, json=json)
 
 
 def list_builds(
@@ -190,72 +175,19 @@ def print_asked(submitted: Build, *, json: bool) -> None:
         say(f"`goldsmith logs --follow {submitted.id}` follows it")
 
 
-def recipe_file(recipe: str) -> Path | None:
-    """The file, unless it is a name: names have no dots and no slashes."""
-    if recipe.endswith(".lock.json"):
-        raise typer.BadParameter(f"{recipe} is a lock: name the recipe that it belongs to")
-    return Path(recipe) if "." in recipe or "/" in recipe else None
+def print_ended(ended: Build, *, json: bool) -> None:
+    """For whoever waited. Ends the command with 2 if it came to nothing."""
+    from builder.cli.output import print_json
+    from builder.cli.summary import print_build, print_outcome
 
-
-def wanted_recipe(recipe: str, parameters: Mapping[str, str]) -> str | dict[str, Any]:
-    """A name as it is, a file as the whole recipe with its files embedded."""
-    file = recipe_file(recipe)
-    if file is None:
-        return recipe
-    from builder.recipes.catalogue import written_recipe_file
-
-    return written_recipe_file(file, parameters)
-
-
-def parameters_of(given: list[str] | None) -> dict[str, str]:
-    """NAME=VALUE, each name once."""
-    found: dict[str, str] = {}
-    for one in given or ():
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{one!r} is not NAME=VALUE", param_hint="--parameter")
-        if name in found:
-            raise typer.BadParameter(f"{name} is given twice", param_hint="--parameter")
-        found[name] = value
-    return found
-
-
-def _wanted(
-    recipe: str | None, repository: str | None, ref: str, path: str | None, given: Mapping[str, str]
-) -> str | dict[str, Any] | GitRecipe:
-    """Which recipe is meant."""
-    if repository is not None:
-        from builder.client.sources import GitRecipe
-
-        if recipe is not None or path is None:
-            raise typer.BadParameter("it goes with --path, and without a recipe", param_hint="--repository")
-        return GitRecipe(repository, path, ref)
-    if recipe is None or path is not None:
-        raise typer.BadParameter("name a recipe, a recipe file, or a --repository and a --path in it")
-    return wanted_recipe(recipe, given)
-
-
-@contextmanager
-def file_pointed_out(recipe: str | None) -> Iterator[None]:
-    """Whoever names a recipe that the service does not know may have meant the file in this directory."""
-    from builder.client.errors import ApiProblem
-
-    try:
-        yield
-    except ApiProblem as error:
-        file = f"{recipe}.yaml"
-        if error.told.slug != "recipe-unknown" or recipe is None or not Path(file).is_file():
-            raise
-        raise ApiProblem(error.told, hint=f"the file in this directory is {file}") from error
-
-
-def lock_beside(recipe: str) -> dict[str, Any] | None:
-    """The lock of a recipe's file. Of a name, and of a repository, the service has it."""
-    from builder.planning.lockfile import lock_data, read_lock_beside
-
-    file = recipe_file(recipe)
-    lock = read_lock_beside(file) if file is not None else None
-    return lock_data(lock) if lock else None
+    if json:
+        print_json(as_data(ended))
+    elif ended.released or not ended.succeeded:
+        print_outcome(ended)
+    else:
+        print_build(ended)
+    if not ended.succeeded:
+        raise typer.Exit(exits.REFUSED)
 
 
 def _print_line(line: LogLine, *, json: bool) -> None:

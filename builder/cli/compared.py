@@ -10,7 +10,8 @@ from itertools import groupby
 
 from rich.text import Text
 
-from builder.cli.output import console, counted, say, size_text, styled
+from builder.cli.output import console, say, size_text, styled
+from builder.counted import counted
 from builder.forensics.changes import change_lines
 from builder.forensics.keeping import Kept
 from builder.forensics.report import ConfigurationTold, FindingTold, Report, Told

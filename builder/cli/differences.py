@@ -8,7 +8,8 @@ from contextlib import redirect_stdout
 
 from rich.text import Text
 
-from builder.cli.output import counted, say, styled
+from builder.cli.output import say, styled
+from builder.counted import counted
 from builder.forensics.changes import lines_between
 from builder.forensics.diff import Diff, FindingTold, MemberTold, PackageChange, Verdict
 

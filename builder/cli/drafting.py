@@ -96,7 +96,7 @@ def _asked(draft: Draft, wanted: set[str], output: Path | None) -> Draft:
     questions: list[tuple[str, str, str, Callable[[str], object]]] = [
         ("name", "Name", "", str),
         ("base", "Base (debian:SUITE, recipe:NAME or IMAGE@sha256:…)", draft.base, str),
-        ("packages", "Debian packages, with blanks between them", "", lambda answer: tuple(answer.split())),
+        ("packages", "Debian packages, with blanks between them", "", _names),
         ("command", "What a container starts, such as /usr/sbin/nginx -g 'daemon off;'", "", _words),
         ("port", "TCP port that it listens on", "", _port),
         ("user", "Account that it runs as, or root", "app", lambda answer: None if answer in _NOBODY else answer),
@@ -132,6 +132,10 @@ def _port(answer: str) -> int | None:
     if answer and not answer.isdecimal():
         raise ValueError("a port is a number, such as 8080")
     return int(answer) if answer else None
+
+
+def _names(line: str) -> tuple[str, ...]:
+    return tuple(line.replace(",", " ").split())
 
 
 def _words(line: str) -> tuple[str, ...]:

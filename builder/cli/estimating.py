@@ -12,7 +12,7 @@ from builder.client.models import Build
 from builder.errors import GoldsmithError
 
 _LOOKED_AT = 10
-_ENDS = {"release": "released", "lock": "locked", "rebuild": "reproduced", "compare": "compared"}
+_ENDS = {"release": "released", "lock": "locked", "plan": "planned", "rebuild": "reproduced", "compare": "compared"}
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
 
 
 def _tell(header: Header, output: Path | None) -> None:
-    from builder.cli.output import complain, counted, say
+    from builder.cli.output import complain, say
+    from builder.counted import counted
 
     for what in header.subject.unproven if header.subject else ():
         complain(f"not looked at: {what}", "yellow")

@@ -106,11 +106,11 @@ def revoke(
 
 @contextmanager
 def opened_database() -> Iterator[Database]:
-    """The database of the settings, its schema up to date."""
+    """The database of the settings, its schema up to date. Raises DatabaseAbsent."""
     from builder.settings import load_settings
     from builder.store.database import Database
 
-    database = Database(load_settings().database_url)
+    database = Database.existing(load_settings().database_url)
     try:
         database.migrate()
         yield database

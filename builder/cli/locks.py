@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from builder.cli import exits
-from builder.cli.builds import Parameters, RecipeArgument, file_pointed_out, parameters_of, recipe_file, wanted_recipe
 from builder.cli.invocation import Invocation, Json, invocation_of
+from builder.cli.wanted import (
+    Parameters,
+    PathOption,
+    RecipeArgument,
+    RefOption,
+    RepositoryOption,
+    file_pointed_out,
+    parameters_of,
+    recipe_file,
+    wanted_recipe,
+)
 from builder.errors import Rejected
 
 if TYPE_CHECKING:
+    from builder.client.sources import Wanted
     from builder.planning.changes import LockChanges
     from builder.planning.lock import Lock
 
@@ -28,8 +39,11 @@ def add_to(recipe: typer.Typer) -> None:
 
 def lock(
     context: typer.Context,
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = None,
     parameter: Parameters = None,
+    repository: RepositoryOption = None,
+    ref: RefOption = None,
+    path: PathOption = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 2 if resolving gives other inputs.")
     ] = False,
@@ -46,20 +60,24 @@ def lock(
     """Resolve a recipe and write its lock: every package, file and base by digest.
 
     The lock of web.yaml is web.lock.json beside it. A recipe that the API knows by name has its lock with the API; it
-    is printed, for you to put there.
+    is printed, for you to put there. So is that of a recipe in a --repository.
     """
     from builder.cli.output import ascii_json, print_json
     from builder.cli.writing import refuse_unwritable, write
     from builder.planning.changes import changes_between
     from builder.planning.lockfile import format_lock, lock_path
 
-    file = recipe_file(recipe)
+    file = recipe_file(recipe) if recipe is not None else None
+    if repository is not None and (check or diff):
+        raise typer.BadParameter(
+            "a lock of a repository is not read here: check it out, and name the file", param_hint="--check/--diff"
+        )
     if keep and (check or diff or file is None):
         raise typer.BadParameter("it is for writing the lock of a recipe file", param_hint="--keep")
     if output and (check or diff):
         raise typer.BadParameter("--check and --diff write nothing", param_hint="--output")
     given = parameters_of(parameter)
-    wanted = wanted_recipe(recipe, given)
+    wanted = wanted_recipe(recipe, repository, ref, path, given)
     target = output or (lock_path(file) if file and not (check or diff) else None)
     if target is not None:
         refuse_unwritable(target)
@@ -87,7 +105,7 @@ def lock(
         _print_written(target, after, changes)
 
 
-def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: bool) -> Lock | None:
+def _before(invocation: Invocation, recipe: str | None, file: Path | None, *, needed: bool) -> Lock | None:
     """The lock as it is now: beside the file, or with the API."""
     from builder.planning.lockfile import LockInvalid, parse_lock, read_lock_beside
 
@@ -99,7 +117,7 @@ def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: b
             # What cannot be read is written anew, but nothing can be compared with it.
             if needed:
                 raise
-    elif needed:
+    elif needed and recipe is not None:
         with invocation.client() as client:
             found = parse_lock(client.recipe_lock(recipe), source=f"the lock of {recipe}")
     if found is None and needed:
@@ -107,7 +125,7 @@ def _before(invocation: Invocation, recipe: str, file: Path | None, *, needed: b
     return found
 
 
-def _resolved(invocation: Invocation, wanted: str | dict[str, Any], given: dict[str, str]) -> Lock:
+def _resolved(invocation: Invocation, wanted: Wanted, given: dict[str, str]) -> Lock:
     from builder.cli.following import follow_quietly
     from builder.planning.lockfile import parse_lock
 
@@ -133,7 +151,8 @@ def _kept(recipe: Path, before: Lock, given: dict[str, str]) -> Lock:
 
 
 def _print_written(target: Path, lock: Lock, changes: LockChanges | None) -> None:
-    from builder.cli.output import counted, say
+    from builder.cli.output import say
+    from builder.counted import counted
 
     if changes is not None and changes.any:
         _print_changes(changes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from getpass import GetPassWarning
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,11 +43,7 @@ def login(
     found = invocation.found
     kept = found.configuration if found else Configuration()
     address = (url or invocation.url or kept.url or DEFAULT_URL).rstrip("/")
-    key = (
-        sys.stdin.readline().strip()
-        if from_stdin
-        else typer.prompt(f"API key for {address}", hide_input=True, err=True)
-    )
+    key = sys.stdin.readline().strip() if from_stdin else _asked(address)
     with Client(address, key) as client:
         told = who(client)
     path = found.path if found else place_to_save(invocation.configuration_file, Path.cwd(), Path.home())
@@ -57,6 +55,19 @@ def login(
         print_json({**_told(told), "url": address, "savedIn": str(path)})
     else:
         say(f"{told.name} may {_scopes(told)} at {address}; the key is in {path}")
+
+
+def _asked(address: str) -> str:
+    """What is typed, and not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return str(typer.prompt(f"API key for {address}", hide_input=True, err=True))
+        except GetPassWarning:
+            typer.echo(err=True)
+            raise typer.BadParameter(
+                "there is no terminal to ask on, so pipe the key in", param_hint="--key-stdin"
+            ) from None
 
 
 def logout(context: typer.Context, json: Json = False) -> None:

@@ -169,6 +169,9 @@ def _usage(error: typer.TyperException) -> None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "goldsmith"
     message = error.format_message()
+    if not message.startswith("Usage:"):
+        # One line; what Typer and Pydantic put around it helps nobody.
+        message = " ".join(message.replace("Value error, ", "").split())
     if message.startswith("Usage:"):
         # A group without a command: what is told is its help.
         typer.echo(message, err=True)

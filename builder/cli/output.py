@@ -91,11 +91,6 @@ def print_fields(fields: Iterable[tuple[str, str | Text | None]]) -> None:
         say(Text(f"{name:<{width}}  ", style="bold"), value)
 
 
-def counted(count: int, thing: str) -> str:
-    """`1 package`, `2 packages`."""
-    return f"{count} {thing}" + "s" * (count != 1)
-
-
 def size_text(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"
 

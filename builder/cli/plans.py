@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from builder.cli.builds import Parameters, RecipeArgument, file_pointed_out, lock_beside, parameters_of, wanted_recipe
 from builder.cli.invocation import Json, invocation_of
+from builder.cli.wanted import (
+    Parameters,
+    PathOption,
+    RecipeArgument,
+    RefOption,
+    RepositoryOption,
+    file_pointed_out,
+    lock_beside,
+    parameters_of,
+    wanted_recipe,
+)
 from builder.errors import Rejected
 
 if TYPE_CHECKING:
@@ -25,8 +35,11 @@ def add_to(recipe: typer.Typer) -> None:
 
 def plan(
     context: typer.Context,
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = None,
     parameter: Parameters = None,
+    repository: RepositoryOption = None,
+    ref: RefOption = None,
+    path: PathOption = None,
     update: Annotated[bool, typer.Option("--update", help="Resolve anew, whatever the lock says.")] = False,
     json: Json = False,
 ) -> None:
@@ -38,7 +51,7 @@ def plan(
     from builder.cli.output import print_json
 
     given = parameters_of(parameter)
-    wanted = wanted_recipe(recipe, given)
+    wanted = wanted_recipe(recipe, repository, ref, path, given)
     lock = None if update else lock_beside(recipe)
     with file_pointed_out(recipe), invocation_of(context).client() as client:
         use = "update" if update else "prefer"
@@ -60,7 +73,8 @@ def _plan_of(ended: Build) -> Plan:
 
 
 def _print(recipe: str, plan: Plan) -> None:
-    from builder.cli.output import counted, print_table, say, size_text
+    from builder.cli.output import print_table, say, size_text
+    from builder.counted import counted
 
     if plan.builds_first:
         say(f"{recipe} would wait for {', '.join(plan.builds_first)}, built first; what it adds is known after that")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from builder.cli import exits, trying
-from builder.cli.builds import recipe_file
 from builder.cli.invocation import Json, invocation_of
 from builder.cli.trying import PolicyOption
+from builder.cli.wanted import recipe_file
 from builder.errors import Rejected
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def check(
 
     Every fault is told with its line, its column, its field and the way out.
     """
-    from builder.cli.output import complain, counted, print_json, say
+    from builder.cli.output import complain, print_json, say
+    from builder.counted import counted
     from builder.errors import Fault, GoldsmithError
     from builder.policy.in_force import policy_in_force
 

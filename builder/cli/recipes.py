@@ -9,6 +9,7 @@ import typer
 
 from builder.cli import exits
 from builder.cli.invocation import Json, invocation_of
+from builder.cli.wanted import Parameters, parameters_of
 
 app = typer.Typer(help="Write and check recipes, and lock what they resolve to.", no_args_is_help=True)
 
@@ -40,21 +41,24 @@ def list_recipes(context: typer.Context, json: Json = False) -> None:
 @app.command()
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipe files.", show_default=False)],
+    parameter: Parameters = None,
     json: Json = False,
 ) -> None:
     """Check recipe files.
 
-    Every fault is told with its line, its column and the way out.
+    Every fault is told with its line, its column and the way out. A recipe that leaves something open is checked with
+    its own defaults, or with what --parameter gives.
     """
     from builder.cli.output import complain, print_json, say
     from builder.errors import Fault, GoldsmithError
-    from builder.recipes.catalogue import read_recipe_file
+    from builder.recipes.catalogue import fill_recipe_file
     from builder.recipes.reading import recipe_digest
 
+    given = parameters_of(parameter)
     checked = []
     for file in files:
         try:
-            recipe = read_recipe_file(file)
+            recipe = fill_recipe_file(file, given).recipe
         except GoldsmithError as error:
             faults = error.errors or [Fault(message=error.detail, hint=error.hint)]
             checked.append({"file": str(file), "valid": False, "errors": [one.model_dump() for one in faults]})

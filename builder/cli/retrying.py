@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.builds import print_asked
+from builder.cli.builds import Wait, print_asked, print_ended
 from builder.cli.invocation import Json, invocation_of
 
 
@@ -19,13 +19,20 @@ def retry(
     build_id: Annotated[
         str, typer.Argument(metavar="BUILD", help="One that failed or was cancelled.", show_default=False)
     ],
+    wait: Wait = True,
     json: Json = False,
 ) -> None:
-    """Ask again for a build that came to nothing.
+    """Ask again for a build that came to nothing, and follow it.
 
     It failed or was cancelled; recipe, lock and options are as they were.
     """
+    from builder.cli.following import follow_shown
     from builder.client import retries
 
     with invocation_of(context).client() as client:
-        print_asked(retries.retry(client, build_id), json=json)
+        submitted = retries.retry(client, build_id)
+        if not wait:
+            print_asked(submitted, json=json)
+            return
+        ended = follow_shown(client, submitted, machine=json)
+    print_ended(ended, json=json)

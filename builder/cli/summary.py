@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.text import Text
 
 from builder.cli.evidence import digest_alone
-from builder.cli.output import complain, counted, print_fields, say, seconds_text, size_text, state_text, styled
+from builder.cli.output import complain, print_fields, say, seconds_text, size_text, state_text, styled
 from builder.cli.problems import problem_lines
 from builder.client.models import Attestation, Build, Outcome, Rebuild, Result
+from builder.counted import counted
 
 _SHOWN_DIFFERENCES = 50
 _SEVERITIES = ("critical", "high", "medium", "low", "unknown")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ from builder.client.errors import AnswerUnexpected, ApiProblem, ApiUnreachable
 from builder.client.events import Ended, Event, meaning, read_events
 from builder.client.models import (
     AttestationEntry,
-    AttestationList,
+    AttestationPage,
     Build,
     BuildPage,
     Comparison,
@@ -34,6 +35,7 @@ from builder.client.models import (
     Imported,
     LogLine,
     LogPage,
+    Page,
     RecipePage,
     Released,
     ReleasedPage,
@@ -57,6 +59,7 @@ _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _SILENCE_SECONDS = 45.0
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Page = TypeVar("_Page", bound=Page)
 
 
 class Client:
@@ -144,17 +147,10 @@ class Client:
 
     def builds(self, *, recipe: str | None = None, state: str | None = None, limit: int = 20) -> list[Build]:
         """The newest builds, newest first; pages are joined up to `limit`."""
-        found: list[Build] = []
-        wanted = {"recipe": recipe, "state": state}
-        while len(found) < limit:
-            query = {name: value for name, value in wanted.items() if value is not None}
-            query["limit"] = str(min(limit - len(found), 100))
-            page = self._json(BuildPage, "GET", "/v1/builds", params=query)
-            found += page.builds
-            if page.next is None or not page.builds:
-                break
-            wanted["before"] = page.builds[-1].id
-        return found
+        wanted = {"recipe": recipe, "state": state, "limit": str(min(limit, 100))}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        pages = self.pages(BuildPage, "/v1/builds", given)
+        return list(islice((one for page in pages for one in page.builds), limit))
 
     def build(self, build_id: str) -> Build:
         return self._json(Build, "GET", f"/v1/builds/{_part(build_id)}")
@@ -217,7 +213,10 @@ class Client:
             tries += 1
 
     def recipes(self) -> RecipePage:
-        return self._json(RecipePage, "GET", "/v1/recipes")
+        """All pages as one."""
+        pages = list(self.pages(RecipePage, "/v1/recipes", {"limit": "500"}))
+        listed = tuple(one for page in pages for one in page.recipes)
+        return RecipePage(recipes=listed, invalid={name: why for page in pages for name, why in page.invalid.items()})
 
     def image(self, digest: str) -> Image:
         return self._json(Image, "GET", f"/v1/images/{_part(digest)}")
@@ -232,8 +231,9 @@ class Client:
         return [self._content(f"{path}/{_part(one.digest)}") for one in self.attestations_listed(digest)]
 
     def attestations_listed(self, digest: str) -> tuple[AttestationEntry, ...]:
-        """What is signed of an image, newest first."""
-        return self._json(AttestationList, "GET", f"/v1/images/{_part(digest)}/attestations").attestations
+        """What is signed of an image, newest first; all pages."""
+        pages = self.pages(AttestationPage, f"/v1/images/{_part(digest)}/attestations", {"limit": "500"})
+        return tuple(one for page in pages for one in page.attestations)
 
     def bundle(self, digest: str, file: IO[bytes]) -> None:
         """The archive with all evidence of an image, written as it comes. It has not been verified. Raises OSError."""
@@ -288,45 +288,22 @@ class Client:
 
     def exceptions(self, *, vulnerability: str | None = None, limit: int = 100) -> list[ExceptionTold]:
         """The newest exceptions, newest first; pages are joined up to `limit`."""
-        found: list[ExceptionTold] = []
-        query = {"vulnerability": vulnerability} if vulnerability is not None else {}
-        while len(found) < limit:
-            wanted = {**query, "limit": str(min(limit - len(found), 100))}
-            page = self._json(ExceptionPage, "GET", "/v1/exceptions", params=wanted)
-            found += page.exceptions
-            if page.next is None or not page.exceptions:
-                break
-            query["before"] = page.exceptions[-1].id
-        return found
+        wanted = {"limit": str(min(limit, 100))} | ({"vulnerability": vulnerability} if vulnerability else {})
+        pages = self.pages(ExceptionPage, "/v1/exceptions", wanted)
+        return list(islice((one for page in pages for one in page.exceptions), limit))
 
     def revoke_exception(self, exception_id: str) -> ExceptionTold:
         return self._json(ExceptionTold, "DELETE", f"/v1/exceptions/{_part(exception_id)}")
 
     def findings(self, wanted: dict[str, str], *, limit: int = 100) -> list[FindingTold]:
         """The newest findings in released images, newest first; pages are joined up to `limit`."""
-        found: list[FindingTold] = []
-        query = dict(wanted)
-        while len(found) < limit:
-            page = self._json(
-                FindingPage, "GET", "/v1/findings", params={**query, "limit": str(min(limit - len(found), 500))}
-            )
-            found += page.findings
-            if page.next is None or not page.findings:
-                break
-            query["before"] = str(page.findings[-1].id)
-        return found
+        pages = self.pages(FindingPage, "/v1/findings", {**wanted, "limit": str(min(limit, 500))})
+        return list(islice((one for page in pages for one in page.findings), limit))
 
     def releases(self, wanted: dict[str, str], *, limit: int = 100) -> list[Released]:
         """Releases that were asked for, newest first; pages are joined up to `limit`."""
-        found: list[Released] = []
-        path = str(httpx.URL("/v1/provenance", params={**wanted, "limit": str(min(limit, 500))}))
-        while len(found) < limit:
-            page = self._json(ReleasedPage, "GET", path)
-            found += page.releases
-            if page.next is None:
-                break
-            path = page.next
-        return found[:limit]
+        pages = self.pages(ReleasedPage, "/v1/provenance", {**wanted, "limit": str(min(limit, 500))})
+        return list(islice((one for page in pages for one in page.releases), limit))
 
     def exported_releases(self, wanted: dict[str, str], form: str) -> bytes:
         """All releases that were asked for, as `jsonl` or `csv`."""
@@ -349,6 +326,16 @@ class Client:
     def ask(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
         """For the routes that have a module of their own."""
         return self._json(model, method, path, **request)
+
+    def pages(self, model: type[_Page], path: str, wanted: dict[str, str]) -> Iterator[_Page]:
+        """One page after the other, each asked for when it is needed."""
+        following: str | None = str(httpx.URL(path, params=wanted))
+        while following is not None:
+            page = self._json(model, "GET", following)
+            yield page
+            following = page.next
+            if following is not None and not following.startswith("/v1/"):
+                raise AnswerUnexpected(f"{self.url} names a next page that is not its own")
 
     def _json(self, model: type[_Model], method: str, path: str, **request: Any) -> _Model:
         with self._exchange(method, path, **request) as response:

@@ -15,6 +15,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
+class Page(Answer):
+    """`next` is the path of the page that follows, None on the last."""
+
+    next: str | None = None
+
+
 class Step(Answer):
     """`state` is running, done, failed or lost; a step that is begun anew is another one, with another start."""
 
@@ -63,7 +69,7 @@ class AttestationEntry(Answer):
     referrer: str | None = None
 
 
-class AttestationList(Answer):
+class AttestationPage(Page):
     attestations: tuple[AttestationEntry, ...]
 
 
@@ -82,9 +88,8 @@ class Released(Answer):
     build: str
 
 
-class ReleasedPage(Answer):
+class ReleasedPage(Page):
     releases: tuple[Released, ...]
-    next: str | None = None
 
 
 class Matched(Answer):
@@ -231,9 +236,8 @@ class Build(Answer):
         return self.succeeded or self.state in ("failed", "cancelled")
 
 
-class BuildPage(Answer):
+class BuildPage(Page):
     builds: tuple[Build, ...]
-    next: str | None = None
 
 
 class LogLine(Answer):
@@ -260,7 +264,7 @@ class ListedRecipe(Answer):
     tags: tuple[str, ...] = ()
 
 
-class RecipePage(Answer):
+class RecipePage(Page):
     recipes: tuple[ListedRecipe, ...]
     invalid: dict[str, str] = {}
 
@@ -321,9 +325,8 @@ class ExceptionTold(Answer):
         return ", ".join(f"{name} {value}" for name, value in named if value)
 
 
-class ExceptionPage(Answer):
+class ExceptionPage(Page):
     exceptions: tuple[ExceptionTold, ...]
-    next: str | None = None
 
 
 class Imported(Answer):
@@ -349,9 +352,8 @@ class FindingTold(Answer):
     exception: str | None = None
 
 
-class FindingPage(Answer):
+class FindingPage(Page):
     findings: tuple[FindingTold, ...]
-    next: str | None = None
 
 
 class Round(Answer):

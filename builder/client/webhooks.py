@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.client.api import Client
-from builder.client.models import Answer
+from builder.client.models import Answer, Page
 from builder.errors import Problem
 
 
@@ -25,7 +25,7 @@ class Webhook(Answer):
     secret: str | None = None
 
 
-class WebhookList(Answer):
+class WebhookPage(Page):
     webhooks: tuple[Webhook, ...]
 
 
@@ -44,9 +44,8 @@ class Delivery(Answer):
     payload: dict[str, Any] | None = None
 
 
-class DeliveryPage(Answer):
+class DeliveryPage(Page):
     deliveries: tuple[Delivery, ...]
-    next: str | None = None
 
 
 class Webhooks:
@@ -60,8 +59,9 @@ class Webhooks:
         return self._client.ask(Webhook, "POST", "/v1/webhooks", json=asked)
 
     def every(self, *, ended: bool = False) -> tuple[Webhook, ...]:
-        params = {"ended": str(ended).lower()}
-        return self._client.ask(WebhookList, "GET", "/v1/webhooks", params=params).webhooks
+        """The newest first, all pages."""
+        pages = self._client.pages(WebhookPage, "/v1/webhooks", {"ended": str(ended).lower(), "limit": "100"})
+        return tuple(one for page in pages for one in page.webhooks)
 
     def remove(self, webhook: str) -> Webhook:
         return self._client.ask(Webhook, "DELETE", f"/v1/webhooks/{_part(webhook)}")

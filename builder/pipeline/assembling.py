@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from builder.counted import counted
 from builder.engine.assembly import Assembly
 from builder.engine.container import stream_of
 from builder.engine.hardening import PACKAGE_MANAGER, Edit, described, hardening_edit
@@ -33,13 +34,13 @@ def assemble(services: Services, task: Task, prepared: Prepared, spool: Path, de
         )
         with _logged(task, assembly, "packages") as step:
             assembly.install(spec.packages, lock.packages, services.debs)
-            step.summary = f"{len(lock.packages)} packages installed, without network"
+            step.summary = f"{counted(len(lock.packages), 'package')} installed, without network"
         with _logged(task, assembly, "users") as step:
             assembly.add_users(spec.users)
-            step.summary = f"{len(spec.users)} accounts added"
+            step.summary = f"{counted(len(spec.users), 'account')} added"
         with _logged(task, assembly, "files") as step:
             assembly.put_files(spec.files)
-            step.summary = f"{len(spec.files)} files"
+            step.summary = counted(len(spec.files), "file")
         with _logged(task, assembly, "run") as step:
             assembly.run(spec.run, spec.environment)
             with_network = len(spec.network_steps)

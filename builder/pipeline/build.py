@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from builder.counted import counted
 from builder.engine.trial import TestResult, run_tests
 from builder.image import inventory as inventory_format
 from builder.image.documents import Descriptor
@@ -74,7 +75,7 @@ class BuildStage:
                     step.summary = f"pushed by digest to {services.staging(task.recipe.spec.publish.repository)}"
         with task.journal.step("test") as step:
             results = self._test(task, composed.manifest_digest, deadline, step.log)
-            step.summary = f"{len(results)} tests passed" if results else "the recipe has no tests"
+            step.summary = f"{counted(len(results), 'test')} passed" if results else "the recipe has no tests"
         evidence = BuildEvidence(
             lock=prepared.lock,
             lock_digest=prepared.lock.digest,

@@ -70,9 +70,9 @@ def _take_back(services: Services, subject: ComparedSubject) -> None:
         log.warning("an upload that was not taken in, %s, stays in the registry: %s", subject.digest, error)
 
 
-def refuse_unknown(services: Services, golden: str) -> None:
-    """Raises ImageUnknown unless the image was released here."""
-    _released(services, golden)
+def released_by(services: Services, golden: str) -> Build:
+    """The build that an image is of. Raises ImageUnknown unless it was released here."""
+    return _released(services, golden)[1]
 
 
 def subject_of(build: Build) -> ComparedSubject:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from builder.counted import counted
 from builder.errors import Unavailable
 from builder.image.digests import digest_of
 from builder.pipeline.evidence import Plan, PlannedPackage, Unchanged, kept
@@ -70,7 +71,9 @@ class PlanStage:
         with task.journal.step("plan") as step:
             plan = self._plan(task, lock, cached)
             new = sum(package.source != "cache" for package in plan.packages)
-            step.summary = f"{len(plan.packages)} packages, {new} of them to fetch ({plan.fetch_bytes} bytes)"
+            step.summary = (
+                f"{counted(len(plan.packages), 'package')}, {new} of them to fetch ({plan.fetch_bytes} bytes)"
+            )
         return {"plan": kept(plan), "lock": kept(lock)}
 
     def clean_up(self, build_id: str) -> None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.counted import counted
 from builder.engine.debian import bootstrap
 from builder.errors import Rejected
 from builder.pipeline.base import Base
@@ -55,7 +56,7 @@ def prepare(
         with task.journal.step("materials") as step:
             supply.bring(lock.all_packages)
             found = sorted(supply.brought.items())
-            step.summary = ", ".join(f"{count} packages from {source}" for source, count in found)
+            step.summary = ", ".join(f"{counted(count, 'package')} from {source}" for source, count in found)
     with task.journal.step("base") as step:
         if base is not None:
             step.summary = base.reference

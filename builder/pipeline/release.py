@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from builder.counted import counted
 from builder.errors import Broken, Cancelled, GoldsmithError
 from builder.image.digests import digest_of
 from builder.image.documents import EMPTY, MANIFEST, Descriptor
@@ -74,7 +75,7 @@ class ReleaseStage:
                 services.registry.images.copy(source, image.digest, target, spool_dir=spool)
                 materials = copy_materials(services.registry, source, built.materials_digest, target, spool)
             referrers = {"materials": materials.digest, **self._attach(task, image, target, bundles)}
-            step.summary = f"{target}@{image.digest}, {len(referrers)} referrers"
+            step.summary = f"{target}@{image.digest}, {counted(len(referrers), 'referrer')}"
         evidence = ReleaseEvidence(
             identity=signed.identity,
             issuer=signed.issuer,

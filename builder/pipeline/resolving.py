@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
+from builder.counted import counted
 from builder.engine.container import Container
 from builder.engine.debian import BOOTSTRAP
 from builder.errors import Rejected
@@ -109,7 +110,7 @@ def _on_image(services: Services, task: Task, spool: Path) -> Resolution:
             archive = archive_of(services, task, suite, ["main"], base.config.architecture)
             archives = archive.refresh()
             resolved = archive.resolve(spec.packages, status=status)
-        step.summary = f"{len(resolved.packages)} packages to add to {base.reference}, each by digest"
+        step.summary = f"{counted(len(resolved.packages), 'package')} to add to {base.reference}, each by digest"
     locked = LockedBase(
         suite=suite,
         architecture=base.config.architecture,

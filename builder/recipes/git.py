@@ -221,8 +221,10 @@ class GitSources:
             raise refused("repository", "is no plain URL of a repository", "write https://HOST/PATH")
         name = host if port is None else f"{host}:{port}"
         if name not in self._hosts:
-            listed = ", ".join(sorted(self._hosts)) or "none"
-            raise refused("repository", f"{name} is not allowed here, but {listed}", "see GOLDSMITH_GIT_HOSTS")
+            listed = f"only {', '.join(sorted(self._hosts))}" if self._hosts else "no host is"
+            raise refused(
+                "repository", f"{name} is not allowed here; {listed}", "an operator allows hosts: GOLDSMITH_GIT_HOSTS"
+            )
         wanted = port or (443 if told.scheme == "https" else 80)
         try:
             addresses = addresses_of(host, wanted)

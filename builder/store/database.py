@@ -58,6 +58,11 @@ class DatabaseFull(DatabaseUnavailable):
     status = 507
 
 
+class DatabaseAbsent(SettingsInvalid):
+    slug = "database-absent"
+    title = "There is no database yet where the settings say"
+
+
 class _Together:
     """What is written in one transaction, from the first write on."""
 
@@ -93,6 +98,21 @@ class Database:
         # SQLite lets who finds it locked sleep, up to a tenth of a second at a time, while it is free again. Threads of
         # one process take turns instead.
         self._turn = threading.Lock()
+
+    @classmethod
+    def existing(cls, url: str) -> Database:
+        """For who means one that is there: in another directory a SQLite file would be made anew, and be empty.
+
+        Raises DatabaseAbsent.
+        """
+        file = make_url(url).database if url.startswith("sqlite:") else None
+        if file and not Path(file).exists():
+            raise DatabaseAbsent(
+                f"there is no database {Path(file).absolute()}",
+                hint="run this where the service runs, or name its database: GOLDSMITH_DATABASE_URL; "
+                "`goldsmith admin migrate` makes a new one",
+            )
+        return cls(url)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, Text, delete, select, update
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, String, Text, delete, select, tuple_, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from builder.errors import Problem, Rejected
@@ -157,6 +157,15 @@ def get(session: Session, webhook_id: str, *, live: bool = False) -> Webhook:
 def every(session: Session, *, ended: bool = False) -> list[Webhook]:
     """The oldest first."""
     query = select(Webhook).order_by(Webhook.created_at, Webhook.id)
+    return list(session.scalars(query if ended else query.where(Webhook.ended.is_(None))))
+
+
+def page(session: Session, *, ended: bool, before: str | None, limit: int) -> list[Webhook]:
+    """The newest first. `before` is a webhook's id. Raises WebhookUnknown."""
+    query = select(Webhook).order_by(Webhook.created_at.desc(), Webhook.id.desc()).limit(limit)
+    if before is not None:
+        place = get(session, before)
+        query = query.where(tuple_(Webhook.created_at, Webhook.id) < (place.created_at, place.id))
     return list(session.scalars(query if ended else query.where(Webhook.ended.is_(None))))
 
 

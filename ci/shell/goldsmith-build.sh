@@ -2,18 +2,27 @@
 # Asks a Goldsmith for a build, prints its log as it comes, and ends with the image, or with why there is none.
 #
 #   goldsmith-build.sh RECIPE|FILE.yaml
+#   GOLDSMITH_REPOSITORY=https://… GOLDSMITH_PATH=FILE.yaml goldsmith-build.sh
 #
-# GOLDSMITH_URL        where the API is
-# GOLDSMITH_API_KEY    an API key, or the job's own token for the API's audience
-# GOLDSMITH_RUN        what makes this run itself, so that a second try does not build twice; by default the CI system's
-# GOLDSMITH_OUTPUT     a file for `digest=` and `reference=`; GITHUB_OUTPUT gets them too
+# GOLDSMITH_URL         where the API is
+# GOLDSMITH_API_KEY     an API key, or the job's own token for the API's audience
+# GOLDSMITH_REPOSITORY  a Git repository that the service takes the recipe from; GOLDSMITH_PATH is its file there, and
+#                       GOLDSMITH_REF a branch, a tag or a commit's whole id (HEAD if not set)
+# GOLDSMITH_PARAMETERS  what the recipe leaves open: lines of NAME=VALUE
+# GOLDSMITH_RUN         what makes this run itself, so that a second try does not build twice; by default the CI system's
+# GOLDSMITH_OUTPUT      a file for `digest=` and `reference=`; GITHUB_OUTPUT gets them too
 #
-# It needs bash, curl and jq. It ends with 0 for a release, 2 for a build without one, 1 if it cannot tell.
+# It needs bash, curl and jq. It ends with 0 for a release, 2 for a build without one, 1 if it cannot tell, 64 if it was called wrongly.
 set -euo pipefail
 
 fail() { printf 'goldsmith: %s\n' "$2" >&2; exit "$1"; }
 
-[ $# -eq 1 ] || fail 64 "usage: ${0##*/} RECIPE|FILE.yaml"
+recipe=${1:-} repository=${GOLDSMITH_REPOSITORY:-} path=${GOLDSMITH_PATH:-} ref=${GOLDSMITH_REF:-}
+[ $# -le 1 ] && [ -n "$recipe$repository" ] ||
+    fail 64 "usage: ${0##*/} RECIPE|FILE.yaml, or GOLDSMITH_REPOSITORY and GOLDSMITH_PATH"
+[ -z "$recipe" ] || [ -z "$repository$path$ref" ] ||
+    fail 64 "a recipe is named ($recipe), and GOLDSMITH_REPOSITORY, GOLDSMITH_PATH or GOLDSMITH_REF is set: one of the two"
+[ -z "$repository" ] || [ -n "$path" ] || fail 64 "GOLDSMITH_PATH is not set: which file of $repository is the recipe?"
 for tool in curl jq; do command -v "$tool" >/dev/null || fail 1 "$tool is needed and is not installed"; done
 [ -n "${GOLDSMITH_URL:-}" ] || fail 1 "GOLDSMITH_URL is not set: where is the API?"
 [ -n "${GOLDSMITH_API_KEY:-}" ] || fail 1 "GOLDSMITH_API_KEY is not set: give a key, or the job's token"
@@ -37,14 +46,25 @@ call() {
     esac
 }
 
-case $1 in
+parameters=$(jq -cn --arg lines "${GOLDSMITH_PARAMETERS:-}" '
+    [$lines | splits("\r?\n") | select(test("\\S")) | capture("^\\s*(?<key>[^=\\s]+)=(?<value>.*)$") // error]
+    | if (unique_by(.key) | length) < length then error else from_entries end' 2>/dev/null) ||
+    fail 64 "GOLDSMITH_PARAMETERS: each line is NAME=VALUE, and each name comes once"
+case $recipe in
     *[./]*)
-        [ -r "$1" ] || fail 1 "$1 cannot be read"
-        body=(--header 'Content-Type: application/yaml' --data-binary "@$1") ;;
-    *) body=(--header 'Content-Type: application/json' --data-binary "$(jq -cn --arg recipe "$1" '{recipe: $recipe}')") ;;
+        [ -r "$recipe" ] || fail 1 "$recipe cannot be read"
+        [ "$parameters" = '{}' ] ||
+            fail 64 "a file is sent as it is: \`goldsmith build FILE -p NAME=VALUE\` fills it in, or GOLDSMITH_REPOSITORY names it"
+        type=application/yaml; cp -- "$recipe" "$work/body" ;;
+    *)
+        type=application/json
+        jq -cn --arg recipe "$recipe" --arg repository "$repository" --arg ref "$ref" --arg path "$path" \
+            --argjson parameters "$parameters" '{$recipe, $repository, $ref, $path, $parameters}
+                | with_entries(select(.value != "" and .value != {}))' >"$work/body" ;;
 esac
-run=$(printf '%s' "$run-${1##*/}" | tr -c 'A-Za-z0-9._-' '-')
-call --header "Idempotency-Key: ${run: -200}" "${body[@]}" "$url/v1/builds"
+# With what is asked for: the jobs of a matrix have one number, and build different things.
+run=$(printf '%s' "$run-$(cksum <"$work/body")" | tr -c 'A-Za-z0-9._-' '-')
+call --header "Idempotency-Key: ${run: -200}" --header "Content-Type: $type" --data-binary "@$work/body" "$url/v1/builds"
 id=$(jq -r .id "$work/answer")
 printf 'goldsmith: build %s of %s\n' "$id" "$(jq -r .recipe "$work/answer")"
 

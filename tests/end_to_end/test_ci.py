@@ -17,6 +17,8 @@ import yaml
 
 from scripts.stack.services import ROOT
 from tests.end_to_end.world import Goldsmith, Released
+from tests.unit.git_server import GitServer
+from tests.unit.git_server import git as run_git
 from tests.unit.oidc_issuer import AUDIENCE, SUBJECT, Issuer, issuers_file, running_issuer
 
 SCRIPT = ROOT / "ci/shell/goldsmith-build.sh"
@@ -110,6 +112,11 @@ def test_each_mistake_is_told_in_a_line(goldsmith: Goldsmith, issuer: Issuer, tm
         (job(goldsmith, "x", file, GOLDSMITH_URL=issuer.url), 1, "is there a Goldsmith API at this address?"),
         (job(goldsmith, issuer.token(), tmp_path / "missing.yaml"), 1, "cannot be read"),
         (job(goldsmith, issuer.token()), 64, "usage: goldsmith-build.sh"),
+        (job(goldsmith, "x", "web", GOLDSMITH_PATH="web.yaml"), 64, "one of the two"),
+        (job(goldsmith, "x", GOLDSMITH_REPOSITORY="https://git.example/x"), 64, "GOLDSMITH_PATH is not set"),
+        (job(goldsmith, "x", "web", GOLDSMITH_PARAMETERS="port=1\nport"), 64, "each line is NAME=VALUE"),
+        (job(goldsmith, "x", "web", GOLDSMITH_PARAMETERS="port=1\nport=2"), 64, "each name comes once"),
+        (job(goldsmith, "x", file, GOLDSMITH_PARAMETERS="port=1"), 64, "`goldsmith build FILE -p NAME=VALUE`"),
     ):
         assert done.returncode == code, done.stdout + done.stderr
         assert why in done.stderr
@@ -140,10 +147,14 @@ def token_service(issuer: Issuer) -> Iterator[str]:
     server.server_close()
 
 
-def test_the_action_for_github_asks_for_a_token_and_builds(
-    goldsmith: Goldsmith, issuer: Issuer, token_service: str, tmp_path: Path
+def test_the_action_for_github_asks_for_a_token_and_builds_what_a_commit_has(
+    goldsmith: Goldsmith, issuer: Issuer, token_service: str, git: GitServer, tmp_path: Path
 ) -> None:
     """Its one step, run with what the runner puts in place of the expressions."""
+    recipe = goldsmith.recipe("ci-github", environment={"COLOUR": "${parameters.colour}"})
+    recipe["parameters"] = {"colour": {"default": "red"}, "size": {"type": "integer", "default": 1}}
+    repository = git.repository("ci/images", {"images/ci.yaml": json.dumps(recipe)})
+    commit = run_git(repository, "rev-parse", "HEAD")
     action = yaml.safe_load((ROOT / "ci/github/action.yml").read_text())
     assert action["runs"]["using"] == "composite"
     (step,) = action["runs"]["steps"]
@@ -151,7 +162,11 @@ def test_the_action_for_github_asks_for_a_token_and_builds(
         "${{ inputs.url }}": goldsmith.stack.api_url,
         "${{ inputs.audience }}": AUDIENCE,
         "${{ inputs.key }}": "",
-        "${{ inputs.recipe }}": str(recipe_file(goldsmith, tmp_path, "ci-github")),
+        "${{ inputs.recipe }}": "",
+        "${{ inputs.repository }}": f"{git.url}/ci/images",
+        "${{ inputs.ref }}": commit,
+        "${{ inputs.path }}": "images/ci.yaml",
+        "${{ inputs.parameters }}": "colour=deep blue\nsize=3\n",
         "${{ github.action_path }}": str(ROOT / "ci/github"),
     }
     output = tmp_path / "output"
@@ -169,7 +184,11 @@ def test_the_action_for_github_asks_for_a_token_and_builds(
         timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert output.read_text().startswith("digest=sha256:")
+    digest = output.read_text().split()[0].removeprefix("digest=")
+    provenance = json.loads(goldsmith.run("provenance", digest, "--statement").stdout)
+    asked = provenance["predicate"]["buildDefinition"]["externalParameters"]
+    assert (asked["source"]["commit"], asked["source"]["path"]) == (commit, "images/ci.yaml")
+    assert asked["parameters"] == {"colour": "deep blue", "size": 3}
     assert {one["value"] for one in action["outputs"].values()} == {
         "${{ steps.build.outputs.digest }}", "${{ steps.build.outputs.reference }}",
     }  # fmt: skip

@@ -89,7 +89,7 @@ def test_an_old_lock_is_built_from_what_an_earlier_image_kept(
         again = goldsmith.release(recipe, lock=lock)
     assert again.digest == locked.digest
     materials = next(step for step in again.build["steps"] if step["name"] == "materials")
-    assert materials["summary"] == "1 packages from the registry"
+    assert materials["summary"] == "1 package from the registry"
 
 
 def test_a_locked_package_that_nobody_has_any_more_ends_the_build_and_is_named(

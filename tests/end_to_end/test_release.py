@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from builder.api.scopes import ROUTES
 from builder.image.inventory import open_inventory
+from builder.store.scopes import Scope
 from tests.end_to_end.world import Goldsmith, Released
 
 STEPS = [
@@ -174,14 +175,47 @@ def test_only_the_build_worker_knows_the_engine_and_only_the_release_worker_the_
 
 def test_nothing_is_open_without_a_key_but_health_and_trust(goldsmith: Goldsmith, web: Released) -> None:
     url = goldsmith.stack.api_url
-    closed = ["/v1/builds", f"/v1/builds/{web.build['id']}", f"/v1/images/{web.digest}", "/v1/recipes"]
+    closed = [
+        "/v1/builds", f"/v1/builds/{web.build['id']}", f"/v1/images/{web.digest}", "/v1/recipes", "/openapi.json",
+        "/problems/gate-failed", "/metrics",
+    ]  # fmt: skip
     for path in closed:
         answer = httpx.get(url + path)
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
         assert httpx.get(url + path, headers={"Authorization": "Bearer gs_wrong"}).status_code == 401
-    for path in ("/healthz", "/readyz", "/v1/trust", "/problems/gate-failed"):
+    for path in ("/healthz", "/readyz", "/v1/trust"):
         assert httpx.get(url + path).status_code == 200
+
+
+def test_an_auditor_reads_every_record_and_starts_nothing(goldsmith: Goldsmith, web: Released) -> None:
+    scopes = [Scope.PROVENANCE_READ, Scope.BUILDS_READ]
+    made = goldsmith.run("key", "create", "auditor", *(f"--scope={scope}" for scope in scopes), "--json")
+    headers = {"Authorization": f"Bearer {json.loads(made.stdout)['key']}"}
+    named = {
+        "digest": web.digest, "build_id": web.build["id"], "name": "web", "attestation": "provenance", "index": 0,
+        "size": 1, "tile": "0/000.p/1", "slug": "gate-failed",
+    }  # fmt: skip
+    query = {
+        "/v1/ledger/proofs/inclusion": {"record": web.digest},
+        "/v1/ledger/proofs/consistency": {"first": "1", "second": "1"},
+    }
+    read = 0
+    with httpx.Client(base_url=goldsmith.stack.api_url, headers=headers) as auditor:
+        for action, needs in ROUTES.items():
+            method, _, path = action.partition(" ")
+            if any(f"{{{kind}_id}}" in path for kind in ("comparison", "exception", "webhook")):
+                continue  # none was made
+            may = method == "GET" and (not needs.scopes or {*needs.scopes} & {*scopes})
+            answer = auditor.request(method, path.format(**named, number=1), params=query.get(path))
+            if path == "/v1/recipes/{name}/lock":
+                assert answer.json()["type"] == "/problems/recipe-not-locked"
+            elif may:
+                assert answer.status_code == 200, (action, answer.text)
+                read += 1
+            elif action not in ("POST /v1/policies/evaluate", "POST /v1/verifications", "POST /v1/ledger/cosignatures"):
+                assert answer.status_code == 403, action
+    assert read > 35
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/builds/unknown", "/v1/images/sha256:" + "0" * 64])
@@ -193,8 +227,7 @@ def test_what_is_not_there_is_a_problem_that_says_so(goldsmith: Goldsmith, path:
 
 
 def test_the_openapi_document_names_its_errors(goldsmith: Goldsmith) -> None:
-    with urllib.request.urlopen(f"{goldsmith.stack.api_url}/openapi.json") as answer:
-        document = json.load(answer)
+    document = goldsmith.api.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

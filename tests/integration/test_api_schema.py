@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations, count
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import schemathesis
@@ -31,8 +34,36 @@ from builder.store.database import Database
 from builder.store.schema import Release
 from builder.store.states import State
 from tests.unit.evidence import digest, whole_evidence
+from tests.unit.git_server import GitServer, git_server
+from tests.unit.git_server import git as run_git
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+# One that leaves something open of each type.
+OPEN = """\
+apiVersion: goldsmith/v1
+kind: Image
+metadata: {name: NAME}
+parameters:
+  colour: {default: red, allowed: [red, blue]}
+  greeting: {default: hello, pattern: "[a-z ]{1,20}"}
+  port: {type: integer, default: 8080, minimum: 1024, maximum: 9000}
+  loud: {type: boolean, default: false}
+spec:
+  base: {debian: {suite: trixie}}
+  environment:
+    GREETING: "${parameters.greeting} ${parameters.colour} ${parameters.loud}"
+  ports: ["${parameters.port}"]
+  publish: {repository: golden/NAME}
+"""
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "colour": st.sampled_from(["red", "blue", "green"]),
+        "greeting": st.from_regex("[a-z ]{1,20}", fullmatch=True) | st.text(max_size=30),
+        "port": st.integers(1000, 9100),
+        "loud": st.booleans(),
+    },
+)
 # How many cases each operation gets, and how many walks from answer to request there are: more for a long night.
 CASES = int(os.environ.get("GOLDSMITH_TEST_API_CASES", "250"))
 WALKS = int(os.environ.get("GOLDSMITH_TEST_API_WALKS", "40"))
@@ -67,12 +98,25 @@ def _names() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory, _names: None) -> FastAPI:
+def git(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    with git_server(tmp_path_factory.mktemp("git")) as server:
+        where = server.repository(
+            "acme/images", {"images/mine.yaml": OPEN.replace("NAME", "mine"), "README": "no recipe"}
+        )
+        run_git(where, "tag", "v1")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, git: GitServer, _names: None) -> FastAPI:
     directory = tmp_path_factory.mktemp("api")
+    recipes = directory / "recipes"
+    shutil.copytree(RECIPES, recipes)
+    (recipes / "open.yaml").write_text(OPEN.replace("NAME", "open"))
     made = create_app(
         Settings(
-            database_url=f"sqlite:///{directory / 'a.db'}", recipes_directory=RECIPES, requests_per_minute=0,
-            jobs_per_minute=0,
+            database_url=f"sqlite:///{directory / 'a.db'}", recipes_directory=recipes, requests_per_minute=0,
+            jobs_per_minute=0, git_hosts=(git.host,), git_private=True,
         )
     )  # fmt: skip
     made.state.database.migrate()
@@ -88,8 +132,8 @@ def key(app: FastAPI) -> str:
 
 
 @pytest.fixture(scope="module")
-def api(app: FastAPI) -> OpenApiSchema:
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
+def api(app: FastAPI, key: str) -> OpenApiSchema:
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Authorization": f"Bearer {key}"})
 
 
 # A recipe has rules that no schema says, such as "exactly one of": well-formed ones may be refused, and so may an image
@@ -116,6 +160,8 @@ UNSAID = {
     ("/v1/findings", "get"): ["negative_data_rejection"],
     ("/v1/audit", "get"): ["negative_data_rejection"],
     ("/v1/webhooks", "get"): ["negative_data_rejection"],
+    ("/v1/recipes", "get"): ["negative_data_rejection"],
+    ("/v1/images/{digest}/attestations", "get"): ["negative_data_rejection"],
     # Where an address leads is looked up; and one key came with two requests.
     ("/v1/webhooks", "post"): ["positive_data_acceptance"],
     ("/v1/webhooks/{webhook_id}/test", "post"): ["positive_data_acceptance"],
@@ -152,11 +198,74 @@ def test_every_answer_is_in_the_document(api: OpenApiSchema, key: str, path: str
     attempt()
 
 
+def sensible(git: GitServer) -> st.SearchStrategy[dict[str, Any]]:
+    """Requests for builds and locks of each source of recipes, and how they may be filled in: many are accepted."""
+    commit = run_git(git.root / "acme/images", "rev-parse", "HEAD")
+    # A commit has to be fetched each time: most requests are of the service's own.
+    named = st.fixed_dictionaries({"recipe": st.sampled_from(["web", "open", "open", "debian", "opne"])})
+    placed = st.fixed_dictionaries(
+        {
+            "repository": st.just(f"{git.url}/acme/images"),
+            "path": st.sampled_from(["images/mine.yaml", "images/mine.yaml", "README", "../x", "none.yaml"]),
+        },
+        optional={"ref": st.sampled_from(["main", "v1", "HEAD", commit, "none", commit[:7]])},
+    )
+    parameters = st.fixed_dictionaries({}, optional={"parameters": VALUES})
+    return st.builds(lambda source, given: source | given, named | named | placed, parameters)
+
+
+ASKED = {
+    "/v1/builds": st.fixed_dictionaries(
+        {},
+        optional={
+            "dryRun": st.booleans(), "force": st.booleans(), "priority": st.sampled_from(["low", "normal", "high"]),
+            "lockUse": st.sampled_from(["prefer", "require", "update"]),
+        },
+    ),
+    "/v1/locks": st.just({}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_recipes_of_every_source_filled_in_and_planned_are_answered_as_the_document_says(
+    api: OpenApiSchema, key: str, git: GitServer, path: str
+) -> None:
+    operation = api[path]["post"]
+    # The body is put in: whether the case's own was good says nothing.
+    unsaid = [CHECKS.get_one(name) for name in ("positive_data_acceptance", "negative_data_rejection")]
+    answered: Counter[tuple[str, ...]] = Counter()
+
+    @settings(
+        max_examples=CASES // 2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+    )
+    @given(operation.as_strategy(), sensible(git), ASKED[path])
+    def attempt(case: Case, source: dict[str, Any], more: dict[str, Any]) -> None:
+        case.body, case.media_type = source | more, "application/json"
+        answer = case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, excluded_checks=unsaid)
+        told = answer.json()
+        answered.update(kinds(told) if answer.status_code == 202 else [("refused", told["type"].rpartition("/")[2])])
+
+    attempt()
+    wanted = {("git",), ("parameters",), ("git", "parameters"), ("catalogue",)}
+    if path == "/v1/builds":
+        wanted |= {("plan",), ("git", "plan"), ("parameters", "plan"), ("release",)}
+    refused = {"recipe-unknown", "parameter-invalid", "git-source-refused"}
+    assert wanted | {("refused", slug) for slug in refused} <= set(answered), answered
+
+
+def kinds(build: dict[str, Any]) -> set[tuple[str, ...]]:
+    """What an accepted request shows: where its recipe was, whether something was filled in, what it is for."""
+    where = "git" if build["source"] else "catalogue"
+    single = [where, *(["parameters"] if build["parameters"] else []), build["purpose"]]
+    return {(one,) for one in single} | {tuple(sorted(pair)) for pair in combinations(single, 2)}
+
+
 class Anew:
     """An application that begins each walk with the same database: a walk must not depend on the one before it."""
 
     def __init__(self, directory: Path, app: FastAPI) -> None:
         self._directory = directory
+        self._settings = app.state.settings
         self._filled = directory / "filled.db"
         with sqlite3.connect(self._filled) as copy, sqlite3.connect(app.state.settings.database_url[10:]) as source:
             source.backup(copy)
@@ -167,8 +276,7 @@ class Anew:
         self._walks += 1
         file = self._directory / f"{self._walks}.db"
         shutil.copy(self._filled, file)
-        unlimited = {"requests_per_minute": 0, "jobs_per_minute": 0}
-        self._app = create_app(Settings(database_url=f"sqlite:///{file}", recipes_directory=RECIPES, **unlimited))
+        self._app = create_app(self._settings.model_copy(update={"database_url": f"sqlite:///{file}"}))
         self._app.state.endings = Endings(self._app.state.database, longest=0)
 
     def end(self) -> None:
@@ -178,23 +286,37 @@ class Anew:
         await self._app(scope, receive, send)
 
 
-def test_every_walk_from_answer_to_request_stays_in_the_document(tmp_path: Path, app: FastAPI, key: str) -> None:
+def test_every_walk_from_answer_to_request_stays_in_the_document(
+    tmp_path: Path, app: FastAPI, git: GitServer, key: str
+) -> None:
     """What one request made is asked about, changed and removed by the next, as the document's links say."""
     anew = Anew(tmp_path, app)
     walked: set[tuple[str, str]] = set()
+    begun: Counter[tuple[str, ...]] = Counter()
+    asked = [
+        {"recipe": "web"},
+        {"recipe": "open", "parameters": {"port": 9000, "loud": True}},
+        {"repository": f"{git.url}/acme/images", "path": "images/mine.yaml", "parameters": {"colour": "blue"}},
+        {"recipe": "web", "dryRun": True},
+    ]
+    document = schemathesis.openapi.from_asgi("/openapi.json", anew, headers={"Authorization": f"Bearer {key}"})
 
-    class Walk(schemathesis.openapi.from_asgi("/openapi.json", anew).as_state_machine()):  # type: ignore[misc]
+    class Walk(document.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
             anew.begin()
+            self.turns = count()
 
         def teardown(self) -> None:
             anew.end()
             super().teardown()
 
         def before_call(self, case: Case) -> None:
-            """Chance seldom names a recipe, and a build is where most walks begin."""
+            """Chance seldom names a recipe, and a build is where most walks begin: it and the turn say which."""
             if case.operation.label in ("POST /v1/builds", "POST /v1/locks"):
-                case.body, case.media_type = {"recipe": "web"}, "application/json"
+                which = asked[(crc32(repr(case.body).encode()) + next(self.turns)) % len(asked)]
+                case.body, case.media_type = which, "application/json"
+                if case.operation.label == "POST /v1/locks":
+                    case.body = {name: value for name, value in which.items() if name != "dryRun"}
 
         def get_call_kwargs(self, case: Case) -> dict[str, Any]:
             return {"headers": {"Authorization": f"Bearer {key}"}}
@@ -203,6 +325,11 @@ def test_every_walk_from_answer_to_request_stays_in_the_document(tmp_path: Path,
             operation = case.operation
             if response.status_code < 300:
                 walked.add((operation.method.upper(), operation.path))
+            if response.status_code == 202 and operation.label in (
+                "POST /v1/builds",
+                "POST /v1/builds/{build_id}/retry",
+            ):
+                begun.update(kinds(response.json()))
             # The test of each operation has these.
             unsaid = [CHECKS.get_one(name) for name in ("positive_data_acceptance", "negative_data_rejection")]
             case.validate_response(response, excluded_checks=unsaid, **kwargs)
@@ -216,3 +343,5 @@ def test_every_walk_from_answer_to_request_stays_in_the_document(tmp_path: Path,
     )  # fmt: skip
     wanted = {("POST", "/v1/builds"), ("GET", "/v1/builds/{build_id}"), ("POST", "/v1/builds/{build_id}/cancel")}
     assert wanted <= walked
+    # Few walks begin with a build; which kinds these are is chance.
+    assert {("git",), ("parameters",), ("plan",)} & set(begun), begun

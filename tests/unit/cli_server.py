@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from builder.api.app import create_app
 from builder.errors import Problem
-from builder.pipeline.evidence import RebuildEvidence, ReleaseEvidence, ScanEvidence, Unchanged, kept
+from builder.pipeline.evidence import Plan, RebuildEvidence, ReleaseEvidence, ScanEvidence, Unchanged, kept
 from builder.planning.keys import build_key
 from builder.planning.lock import Lock
 from builder.policy.verdict import Verdict
@@ -29,7 +29,7 @@ from builder.store.attachments import Kind
 from builder.store.builds import Claim
 from builder.store.database import Database
 from builder.store.schema import Build, Release
-from builder.store.states import BUILD, REBUILD, RELEASE, RESOLVE, SCAN, Stage, State
+from builder.store.states import BUILD, PLAN, REBUILD, RELEASE, RESOLVE, SCAN, Stage, State
 from tests.unit import evidence as finished
 from tests.unit import locks
 
@@ -156,6 +156,13 @@ class Worker:
         self.take(RESOLVE)
         self.step("resolve", summary=f"{len(lock.packages)} packages to add")
         self.hand_on(lock=kept(lock))
+
+    def plan(self, plan: Plan) -> Build:
+        """What would be done; the build that asked."""
+        self.take(PLAN)
+        self.hand_on(plan=kept(plan))
+        with self._database.read() as session:
+            return builds.get(session, self._build_id)
 
     def rebuild(self, evidence: RebuildEvidence) -> None:
         """An image that was rebuilt and is the same."""

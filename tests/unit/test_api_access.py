@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from builder.api.bodies import MAX_BODY
 from builder.settings import Settings
+from builder.store import keys
 from builder.store.callers import ApiKey
 from builder.store.database import Database
 from tests.unit.api import problem
@@ -20,7 +21,7 @@ from tests.unit.evidence import digest
 
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
 
-OPEN = {"/healthz", "/readyz", "/v1/trust", "/problems/{slug}"}
+OPEN = {"/healthz", "/readyz", "/v1/trust"}
 
 
 class TestAccess:
@@ -71,9 +72,29 @@ class TestAccess:
         problem(anyone.get("/v1/images/x"), 401, "not-authenticated")
         problem(anyone.post("/v1/builds", content=b"x" * (MAX_BODY + 1)), 401, "not-authenticated")
 
-    @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/problems/build-unknown"])
+    @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
     def test_what_is_open_answers_anyone(self, anyone: TestClient, path: str) -> None:
         assert anyone.get(path).status_code == 200
+
+    def test_there_are_no_routes_beside_those_of_the_document(self, app: FastAPI, anyone: TestClient) -> None:
+        beside = [route for route in app.routes if not hasattr(route, "original_router")]
+        assert beside == []
+        for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+            problem(anyone.get(path), 404, None)
+
+    def test_the_document_and_the_problems_pages_are_for_whoever_is_known(
+        self, anyone: TestClient, store: Database, app: FastAPI
+    ) -> None:
+        for path in ("/openapi.json", "/problems/build-unknown", "/problems/not-authenticated"):
+            told = problem(anyone.get(path), 401, "not-authenticated")
+            assert "goldsmith key create" in (told.hint or "")
+        with store.write() as session:
+            key = {"Authorization": f"Bearer {keys.create_key(session, 'any', [])}"}
+        document = anyone.get("/openapi.json", headers=key)
+        assert document.json() == app.openapi()
+        known = {"If-None-Match": document.headers["ETag"]}
+        assert anyone.get("/openapi.json", headers={**key, **known}).status_code == 304
+        assert anyone.get("/problems/build-unknown", headers=key).text.startswith("There is no such build\n")
 
 
 class TestProblems:
@@ -105,7 +126,7 @@ class TestProblems:
         problem(answer, 503, "database-unavailable")
         assert settings.database_url not in answer.text
 
-    def test_each_problem_that_can_be_met_has_its_page(self, anyone: TestClient) -> None:
+    def test_each_problem_that_can_be_met_has_its_page(self, client: TestClient) -> None:
         sources = [
             path.read_text()
             for path in (Path(__file__).parents[2] / "builder").glob("*/*.py")
@@ -113,16 +134,16 @@ class TestProblems:
         ]
         slugs = [slug for text in sources for slug in re.findall(r'^    slug = "([a-z-]+)"$', text, re.MULTILINE)]
         assert len(slugs) > 60
-        missing = [slug for slug in slugs if anyone.get(f"/problems/{slug}").status_code != 200]
+        missing = [slug for slug in slugs if client.get(f"/problems/{slug}").status_code != 200]
         assert missing == []
 
-    def test_a_page_says_title_status_and_whether_a_retry_helps(self, anyone: TestClient) -> None:
-        text = anyone.get("/problems/database-unavailable").text
+    def test_a_page_says_title_status_and_whether_a_retry_helps(self, client: TestClient) -> None:
+        text = client.get("/problems/database-unavailable").text
         assert text.startswith("The database does not answer\n")
         assert "HTTP status 503. A retry can help." in text
 
-    def test_a_page_of_no_problem_is_a_problem(self, anyone: TestClient) -> None:
-        problem(anyone.get("/problems/" + "x" * 1000), 404, "problem-unknown")
+    def test_a_page_of_no_problem_is_a_problem(self, client: TestClient) -> None:
+        problem(client.get("/problems/" + "x" * 1000), 404, "problem-unknown")
 
 
 class TestService:

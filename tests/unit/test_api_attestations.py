@@ -56,6 +56,17 @@ def test_everything_signed_is_listed_and_nothing_else(client: TestClient, store:
         assert "sha256:" + hashlib.sha256(content).hexdigest() == one["digest"]
 
 
+def test_they_come_in_pages(client: TestClient, store: Database) -> None:
+    released(store, Kind.PROVENANCE, Kind.SIGNATURE, Kind.TESTS)
+    whole = client.get(PATH).json()
+    assert whole["next"] is None
+    first = client.get(f"{PATH}?limit=2").json()
+    rebuilt(store)  # it comes before all of them, and moves nothing
+    last = client.get(first["next"]).json()
+    assert (first["attestations"] + last["attestations"], last["next"]) == (whole["attestations"], None)
+    problem(client.get(f"{PATH}?after={digest('0')}"), 404, "attestation-missing")
+
+
 def test_by_its_kind_the_newest_is_served_as_it_was_published(client: TestClient, store: Database) -> None:
     released(store, Kind.PROVENANCE)
     released(store, Kind.PROVENANCE, said="second")

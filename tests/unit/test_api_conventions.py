@@ -209,3 +209,28 @@ def test_every_examples_answer_is_documented_with_its_limits(app: FastAPI) -> No
             if "security" in operation:
                 assert "429" in operation["responses"], (method, path)
     assert json.dumps(document)
+
+
+# A policy, its rules, of which the code has so many, and a verdict.
+OF_ONE_THING = {"/v1/policies", "/v1/policies/rules", "/v1/builds/{build_id}/verdict"}
+
+
+def test_every_list_comes_in_pages(app: FastAPI) -> None:
+    document = app.openapi()
+    lists = []
+    for path, operations in document["paths"].items():
+        answer = operations.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        name = answer.get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+        members = document["components"]["schemas"].get(name, {}).get("properties", {})
+        if (
+            path.endswith("}")
+            or path in OF_ONE_THING
+            or not any("$ref" in one.get("items", {}) for one in members.values())
+        ):
+            continue
+        lists.append(path)
+        asked = {one["name"]: one["schema"] for one in operations["get"]["parameters"] if one["in"] == "query"}
+        assert "next" in members, path
+        assert path.endswith("/logs") or asked["limit"]["maximum"] <= 500, path  # a page of a log has 1000 lines
+        assert {"before", "after"} & set(asked), path
+    assert {"/v1/builds", "/v1/webhooks", "/v1/recipes", "/v1/images/{digest}/attestations"} <= {*lists}

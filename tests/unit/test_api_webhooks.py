@@ -222,6 +222,21 @@ def test_one_that_is_removed_is_not_even_sent_what_was_on_its_way(client: TestCl
     assert [one["id"] for one in client.get("/v1/webhooks?ended=true").json()["webhooks"]] == [made["id"]]
 
 
+def test_they_are_listed_newest_first_page_by_page(client: TestClient, hook: Hook, store: Database) -> None:
+    made = [create(client, hook.url)["id"] for _ in range(3)]
+    with store.write() as session:
+        session.execute(update(webhooks.Webhook).values(created_at=1.0))  # at once: then their ids decide
+    newest = sorted(made, reverse=True)
+    page = client.get("/v1/webhooks?limit=2").json()
+    assert [one["id"] for one in page["webhooks"]] == newest[:2]
+    client.delete(f"/v1/webhooks/{newest[1]}")  # where the next page begins
+    last = client.get(page["next"]).json()
+    assert ([one["id"] for one in last["webhooks"]], last["next"]) == (newest[2:], None)
+    problem(client.get(f"/v1/webhooks?before={'0' * 16}"), 404, "webhook-unknown")
+    told = problem(client.get("/v1/webhooks/ci"), 422, "request-invalid")
+    assert "path.webhook_id: 'ci' does not match ^(" in told.detail
+
+
 def test_the_secret_is_shown_once(client: TestClient, hook: Hook) -> None:
     made = create(client, hook.url)
     for path in (f"/v1/webhooks/{made['id']}", "/v1/webhooks", "/v1/audit"):

@@ -22,7 +22,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
         monkeypatch.delenv(name, raising=False)
     url = f"sqlite:///{tmp_path / 'goldsmith.db'}"
     monkeypatch.setenv("GOLDSMITH_DATABASE_URL", url)
-    return Database(url)
+    found = Database(url)
+    found.migrate()
+    return found
 
 
 def owner(database: Database, key: str) -> str | None:
@@ -31,11 +33,29 @@ def owner(database: Database, key: str) -> str | None:
         return found.name if found else None
 
 
-def test_migrating_twice_is_once(database: Database, capsys: Output) -> None:
+def test_migrating_twice_is_once_and_makes_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Output
+) -> None:
+    url = f"sqlite:///{tmp_path / 'deeper/new.db'}"
+    monkeypatch.setenv("GOLDSMITH_DATABASE_URL", url)
     assert main(["admin", "migrate"]) == 0
     assert main(["admin", "migrate"]) == 0
     assert "up to date" in capsys.readouterr().out
-    assert owner(database, "nobody") is None
+    assert owner(Database(url), "nobody") is None
+
+
+@pytest.mark.parametrize(
+    "command", ["key list", "key create x --scope admin", "key revoke x", "admin create-key x", "audit"]
+)
+def test_an_empty_database_is_not_made_in_the_wrong_directory(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Output, command: str
+) -> None:
+    monkeypatch.delenv("GOLDSMITH_DATABASE_URL")
+    assert main(command.split()) == 1
+    told = capsys.readouterr().err
+    assert str(tmp_path / ".goldsmith/state/goldsmith.db") in told
+    assert "GOLDSMITH_DATABASE_URL" in told
+    assert not (tmp_path / ".goldsmith").exists()
 
 
 def test_a_key_is_printed_alone_so_that_scripts_can_take_it(database: Database, capsys: Output) -> None:

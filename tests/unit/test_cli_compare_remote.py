@@ -54,6 +54,9 @@ def test_an_unknown_golden_image_and_a_missing_file_are_told(api: Api, tmp_path:
     (tmp_path / "some.tar").write_bytes(b"x")
     assert main(["compare", "--remote", IMAGE, "some.tar"]) == 1
     assert f"no image with the digest {IMAGE} was released here" in capsys.readouterr().err
+    api.worker(api_build(api)).release()
+    with api.database.write() as session:
+        session.connection().exec_driver_sql("UPDATE releases SET registry_host = '127.0.0.1:1'")
     assert main(["compare", "--remote", IMAGE, "elsewhere.example/web:latest"]) == 1
     assert "127.0.0.1:1" in capsys.readouterr().err
 

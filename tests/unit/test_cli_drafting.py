@@ -83,7 +83,7 @@ def test_a_wrong_answer_is_told_and_nothing_is_written(capsys: Output, line: str
 
 
 def test_it_asks_again_until_an_answer_will_do(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
-    answers = ["My Shop", "shop", "wheezy", "recipe:debian", "nginx-light curl", "'x", "/usr/sbin/nginx"]
+    answers = ["My Shop", "shop", "wheezy", "recipe:debian", "nginx-light, curl", "'x", "/usr/sbin/nginx"]
     answers += ["http", "8080", ""]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*answers, ""])))
     assert main(["recipe", "new", "--ask"]) == 0

@@ -15,6 +15,7 @@ import pytest
 from builder.cli.main import main
 from builder.store import builds
 from builder.store.states import State
+from tests.unit.cli_commands import playing
 from tests.unit.cli_server import WEB_RECIPE, Api, running_api
 
 Output = pytest.CaptureFixture[str]
@@ -38,6 +39,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def logged_in(api: Api, monkeypatch: pytest.MonkeyPatch, key: str) -> int:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{key}\n"))
     return main(["login", api.url, "--key-stdin"])
+
+
+def test_without_a_terminal_nothing_is_asked_for(api: Api, home: Path) -> None:
+    line = [sys.executable, "-m", "builder.cli", "login", api.url]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 64
+    assert done.stderr.splitlines()[-1].startswith("goldsmith: Invalid value for --key-stdin: there is no terminal")
+    assert "Warning" not in done.stderr
 
 
 def test_a_key_is_tried_and_kept_where_only_its_owner_reads_it(
@@ -90,11 +100,21 @@ def test_what_was_cancelled_is_asked_for_again(api: Api, capsys: Output) -> None
     assert "only one that failed or was cancelled" in capsys.readouterr().err
     assert main([*told, "cancel", first]) == 0
     capsys.readouterr()
-    assert main([*told, "retry", first, "--json"]) == 0
+    assert main([*told, "retry", first, "--no-wait", "--json"]) == 0
     second = json.loads(capsys.readouterr().out)["id"]
     with api.database.read() as session:
         assert builds.get(session, second).retry_of == first
         assert builds.get(session, second).state == State.QUEUED
+
+
+def test_a_retry_is_followed_to_its_end_as_a_build_is(api: Api, capsys: Output) -> None:
+    told = ["--url", api.url, "--key", api.key]
+    assert main([*told, "build", "web", "--no-wait", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["id"]
+    assert main([*told, "cancel", first]) == 0
+    with playing(api, "web", lambda worker: worker.release()):
+        assert main([*told, "retry", first]) == 0
+    assert "\nreleased " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -131,7 +131,9 @@ def find_container(engine: docker.DockerClient, name_or_id: str) -> Container:
         try:
             attributes = engine.api.inspect_container(name_or_id)
         except docker.errors.NotFound as error:
-            raise ContainerUnknown(f"the engine has no container {name_or_id[:100]!r}") from error
+            raise ContainerUnknown(
+                f"the engine has no container {name_or_id[:100]!r}", hint="`docker ps --all` lists its containers"
+            ) from error
         try:
             image: dict[str, Any] = engine.images.get(attributes["Image"]).attrs
         except docker.errors.NotFound:
