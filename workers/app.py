@@ -12,7 +12,7 @@ from kombu import Queue
 from builder.logs import configure_logs
 from builder.settings import load_settings
 
-QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare")
+QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare", "errands")
 
 # A message that is out for so long without an acknowledgement comes again. Ours are acknowledged before they are
 # worked on, so this ends no build twice; it is for one that a worker read and died with.

@@ -17,7 +17,7 @@ from scripts.stack.processes import Process, StackFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ("build", "scan", "release", "rebuild")
-_QUEUES = {"build": "build,resolve", "scan": "scan,compare"}
+_QUEUES = {"build": "build,resolve", "scan": "scan,compare,errands"}
 ENGINE_SOCKET = "/var/run/docker.sock"
 _SANDBOX_IDENTITY = "https://sandbox.invalid/goldsmith"
 _SANDBOX_REBUILDER = "https://sandbox.invalid/rebuilder"

@@ -21,7 +21,7 @@ from tests.end_to_end.world import Goldsmith, Released
 from tests.integration.registry_server import free_port
 
 SERVICES = {"api", "dispatcher", "postgresql", "redis", "registry", "sigstore"} | {
-    f"worker-{queue}" for queue in ("build", "release", "scan")
+    f"worker-{queue}" for queue in ("build", "errands", "release", "scan")
 }
 # What a backup brings back, and what needs none: broker and caches.
 STATE = ("database", "images", "state", "releases", "broker", "builds")
@@ -148,7 +148,7 @@ def test_it_releases_an_image_that_verifies(deployment: Deployment) -> None:
 
 
 def test_the_doctor_finds_nothing_to_mend_in_any_of_them(deployment: Deployment) -> None:
-    for role in ("api", "dispatcher", "build", "scan", "release"):
+    for role in ("api", "dispatcher", "build", "scan", "errands", "release"):
         service = role if role in SERVICES else f"worker-{role}"
         told = json.loads(deployment.compose("exec", "-T", service, "goldsmith", "doctor", "--role", role, "--json"))
         assert {one["name"]: one for one in told["checks"] if one["state"] == "fail"} == {}, role

@@ -27,7 +27,7 @@ from builder.store.database import Database
 from tests.integration.registry_server import free_port, running_registry
 from tests.integration.sandbox_server import Sandbox
 
-ROLES = ("api", "build", "scan", "release", "dispatcher")
+ROLES = ("api", "build", "scan", "errands", "release", "dispatcher")
 RECIPES = Path(__file__).parents[2] / "recipes"
 Output = pytest.CaptureFixture[str]
 

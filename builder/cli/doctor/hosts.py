@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _MIB = 1024 * 1024
 # A build has gigabytes on disk for a while; the others write little.
-_ROOM = {"build": (1024, 8 * 1024), "rebuild": (1024, 8 * 1024), "scan": (1024, 4 * 1024)}
+_ROOM = {"build": (1024, 8 * 1024), "rebuild": (1024, 8 * 1024), "scan": (1024, 4 * 1024),
+         "errands": (1024, 4 * 1024)}  # fmt: skip
 _LITTLE_ROOM = (100, 1024)
 _MIGRATE = "`goldsmith admin migrate` makes it, and brings it up to date"
 
@@ -41,6 +42,7 @@ _OF_ROLE = {
     "api": ("database", "redis", "registry", "recipes", "policy", "git", "disk"),
     "build": ("database", "redis", "registry", "engine", "programs", "disk"),
     "scan": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk"),
+    "errands": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk"),
     "release": ("database", "redis", "registry", "policy", "disk"),
     "rebuild": ("database", "redis", "registry", "engine", "programs", "disk"),
     "dispatcher": ("database", "redis", "registry", "policy"),
