@@ -234,8 +234,8 @@ class Settings(BaseSettings):
     maximum_attempts: int = Field(
         default=3, ge=1, description="How often a build is tried whose worker died, or that met what may pass."
     )
-    builds_per_caller: int = Field(
-        default=0, ge=0, description="How many builds of one caller are worked on at once; 0 is no limit."
+    builds_per_team: int = Field(
+        default=0, ge=0, description="How many builds of one team are worked on at once; 0 is no limit."
     )
     waiting_builds: int = Field(
         default=20_000, ge=0, description="How many builds may wait to be begun; more are refused. 0 is no limit."

@@ -45,7 +45,7 @@ def publish(services: Services, app: Celery) -> int:
     Nothing is sent inside a transaction: a broker that hangs must not hold the database's lock.
     """
     with services.database.read() as session:
-        due = outbox.due(session, per_caller=services.settings.builds_per_caller)
+        due = outbox.due(session, per_team=services.settings.builds_per_team)
     if not due:
         return 0
     with services.database.write() as session:

@@ -40,9 +40,11 @@ async def retry_build(request: Request, build_id: str, requester: Caller, _: Ide
             refuse_recipe(request, told.get("repository", old.recipe_name).rpartition("/")[2])
         else:
             refuse_recipe(request, old.recipe_name)
+        one = identified(request)
         build = retry(
-            services, request.app.state.catalogue, build_id, requester=requester, identity=identified(request).identity
-        )
+            services, request.app.state.catalogue, build_id,
+            requester=requester, team=one.team, identity=one.identity,
+        )  # fmt: skip
         return Made(build_view(build, [], services.settings.registry), f"/v1/builds/{build.id}")
 
     return await carried_out_once(request, requester, "", answer)

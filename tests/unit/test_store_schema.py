@@ -80,7 +80,7 @@ def test_down_to_nothing_and_up_again(url: str) -> None:
         assert set(inspect(connection).get_table_names()) == TABLES | {"alembic_version"}
 
 
-@pytest.mark.parametrize("revision", ["0013", "0012", "0011", "0010", "0009", "base"])
+@pytest.mark.parametrize("revision", ["0014", "0013", "0012", "0011", "0010", "0009", "base"])
 def test_down_and_up_again_with_data_over_the_services_own_connection(database: Database, revision: str) -> None:
     """Which holds what refers to other rows to it, unlike a connection of Alembic's own to SQLite."""
     append_records(database, 3)
