@@ -230,6 +230,11 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(
         default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
     )
+    pulse_directory: Path | None = Field(
+        default=None,
+        description="A directory of one worker's or dispatcher's own, in which its processes prove that they are not "
+        "stuck; `goldsmith doctor` for its role looks there.",
+    )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
     maximum_attempts: int = Field(
         default=3, ge=1, description="How often a build is tried whose worker died, or that met what may pass."

@@ -111,6 +111,8 @@ class Stack:
                 "IDENTITY_CLIENT_ID": "rebuilder",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "rebuilder_secret"),
             }
+        if role in (*WORKERS, "dispatcher"):
+            settings["PULSE_DIRECTORY"] = str(self.state / "pulse" / role)
         settings |= self.overrides
         own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
         chosen = {f"GOLDSMITH_{name}": value for name, value in settings.items()}
