@@ -66,7 +66,7 @@ def _open(session: Session) -> dict[str, int]:
 def _queues(session: Session, now: float) -> dict[str, Waiting]:
     waiting = select(OutboxRow.queue, func.count(), func.min(OutboxRow.due_at)).group_by(OutboxRow.queue)
     found: dict[str, Waiting] = {}
-    for queue, number, since in [*session.execute(waiting).tuples(), *errands.overdue(session, now)]:
+    for queue, number, since in [*session.execute(waiting), *errands.overdue(session, now)]:
         before = found.get(queue, Waiting(0, 0.0))
         found[queue] = Waiting(before.count + number, max(before.oldest, now - since))
     return found
