@@ -35,10 +35,18 @@ class Cluster:
     @contextmanager
     def away(self) -> Iterator[None]:
         """For a while there is no server: it ends without a word to anybody, as one that is killed."""
-        self._control("stop", "--mode", "immediate")
+        self.stop()
         try:
             yield
         finally:
+            self.start()
+
+    def stop(self) -> None:
+        self._control("stop", "--mode", "immediate")
+
+    def start(self) -> None:
+        """Unless it runs."""
+        if not self._control("status", check=False):
             options = f"-k {self.socket} -c listen_addresses= -c max_connections=200"
             self._control("start", "--log", str(self.socket / "later.log"), "--options", options)
 
@@ -46,13 +54,15 @@ class Cluster:
         """End the server, whoever started it last."""
         self._control("stop", "--mode", "fast", check=False)
 
-    def _control(self, *arguments: str, check: bool = True) -> None:
+    def _control(self, *arguments: str, check: bool = True) -> bool:
+        """Whether it went well."""
         user = "postgres" if os.getuid() == 0 else None
-        subprocess.run(
+        done = subprocess.run(
             [_programs() / "pg_ctl", *arguments, "--pgdata", self.socket / "data", "--wait", "--silent"],
             user=user, group=user, extra_groups=[] if user else None, cwd=self.socket, check=check,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        return done.returncode == 0
 
     def create(self, name: str, template: str = "template0") -> str:
         """A new database's URL."""
