@@ -19,6 +19,8 @@ _LISTS = (
     "insecure_registries", "private_registries", "trivy_sha256", "exception_approvers", "high_priority_callers",
     "ledger_witnesses", "webhook_events", "git_hosts",
 )  # fmt: skip
+# A limit that an operator has set must not be gone without a word.
+_RENAMED = {"GOLDSMITH_BUILDS_PER_CALLER": "GOLDSMITH_BUILDS_PER_TEAM"}
 
 
 class Settings(BaseSettings):
@@ -304,6 +306,9 @@ def load_settings() -> Settings:
 
     Raises SettingsInvalid that names each variable at fault and never shows a value.
     """
+    for old, new in _RENAMED.items():
+        if os.environ.get(old):
+            raise SettingsInvalid(f"{old} is {new} now", hint=f"set {new}; docs/operator.md says what it does")
     secrets = os.environ.get("GOLDSMITH_SECRETS_DIRECTORY") or None
     if secrets is not None and not Path(secrets).is_dir():
         raise SettingsInvalid(
