@@ -19,6 +19,8 @@ _LISTS = (
     "insecure_registries", "private_registries", "trivy_sha256", "exception_approvers", "high_priority_callers",
     "ledger_witnesses", "webhook_events", "git_hosts",
 )  # fmt: skip
+# A limit that an operator has set must not be gone without a word.
+_RENAMED = {"GOLDSMITH_BUILDS_PER_CALLER": "GOLDSMITH_BUILDS_PER_TEAM"}
 
 
 class Settings(BaseSettings):
@@ -230,12 +232,17 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(
         default=24, ge=1, description="How long the answer to a request with an `Idempotency-Key` is kept."
     )
+    pulse_directory: Path | None = Field(
+        default=None,
+        description="A directory of one worker's or dispatcher's own, in which its processes prove that they are not "
+        "stuck; `goldsmith doctor` for its role looks there.",
+    )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
     maximum_attempts: int = Field(
         default=3, ge=1, description="How often a build is tried whose worker died, or that met what may pass."
     )
-    builds_per_caller: int = Field(
-        default=0, ge=0, description="How many builds of one caller are worked on at once; 0 is no limit."
+    builds_per_team: int = Field(
+        default=0, ge=0, description="How many builds of one team are worked on at once; 0 is no limit."
     )
     waiting_builds: int = Field(
         default=20_000, ge=0, description="How many builds may wait to be begun; more are refused. 0 is no limit."
@@ -299,6 +306,9 @@ def load_settings() -> Settings:
 
     Raises SettingsInvalid that names each variable at fault and never shows a value.
     """
+    for old, new in _RENAMED.items():
+        if os.environ.get(old):
+            raise SettingsInvalid(f"{old} is {new} now", hint=f"set {new}; docs/operator.md says what it does")
     secrets = os.environ.get("GOLDSMITH_SECRETS_DIRECTORY") or None
     if secrets is not None and not Path(secrets).is_dir():
         raise SettingsInvalid(

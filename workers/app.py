@@ -11,8 +11,9 @@ from kombu import Queue
 
 from builder.logs import configure_logs
 from builder.settings import load_settings
+from workers.pulse import give_pulse
 
-QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare")
+QUEUES = ("build", "resolve", "scan", "release", "rebuild", "compare", "errands")
 
 # A message that is out for so long without an acknowledgement comes again. Ours are acknowledged before they are
 # worked on, so this ends no build twice; it is for one that a worker read and died with.
@@ -64,6 +65,8 @@ def make_app() -> Celery:
     if settings.log_format == "json":
         # Who answers this signal sets up logging instead of Celery.
         signals.setup_logging.connect(_json_logs)
+    if settings.pulse_directory is not None:
+        give_pulse(app, settings.pulse_directory)
     return app
 
 

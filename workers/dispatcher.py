@@ -19,6 +19,7 @@ from builder.logs import configure_logs
 from builder.pipeline import checkpointing
 from builder.pipeline.services import Services
 from builder.pipeline.staging import take_back
+from builder.pulse import BEAT_SECONDS, beat
 from builder.registry.errors import RegistryUnavailable
 from builder.settings import load_settings
 from builder.store import builds, errands, idempotency, outbox, webhooks
@@ -45,7 +46,7 @@ def publish(services: Services, app: Celery) -> int:
     Nothing is sent inside a transaction: a broker that hangs must not hold the database's lock.
     """
     with services.database.read() as session:
-        due = outbox.due(session, per_caller=services.settings.builds_per_caller)
+        due = outbox.due(session, per_team=services.settings.builds_per_team)
     if not due:
         return 0
     with services.database.write() as session:
@@ -161,10 +162,14 @@ def main() -> None:
         signal.signal(sign, lambda *_: stopped.set())
     sweeper = threading.Thread(target=sweep_beside, args=(services, stopped), name="sweeper", daemon=True)
     sweeper.start()
-    silence, look = Silence(), 0.0
+    silence, look, beaten = Silence(), 0.0, 0.0
     configured = False
+    pulse = services.settings.pulse_directory
     log.info("dispatching")
     while not stopped.wait(_POLL_SECONDS):
+        if pulse is not None and time.monotonic() >= beaten:
+            beaten = time.monotonic() + BEAT_SECONDS
+            beat(pulse)
         try:
             if not configured:
                 configure_webhook(services)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from celery.signals import worker_init
 
-from builder.errors import SettingsInvalid
+from builder.errors import GoldsmithError, SettingsInvalid
+from builder.pipeline.checkpointing import sign_checkpoint
+from builder.pipeline.errands import run_errand
+from builder.pipeline.excepting import refuse_document, sign_document
 from builder.pipeline.release import ReleaseStage
 from builder.pipeline.services import Services
 from builder.pipeline.staging import clear_spool
 from builder.settings import load_settings
+from builder.store.errands import ErrandKind, Taken
 from builder.store.states import RELEASE
-from workers import errands
 from workers.app import app
-from workers.running import run
+from workers.running import run, services
 from workers.sweeping import sweep_host
 
 sweep_host(clear_spool)
@@ -35,9 +38,28 @@ def release(build_id: str) -> None:
 
 @app.task(name="goldsmith.checkpoint")
 def checkpoint(errand_id: int) -> None:
-    errands.checkpoint(errand_id)
+    adapters = services()
+    run_errand(
+        adapters.database,
+        ErrandKind.CHECKPOINT,
+        errand_id,
+        lambda _: sign_checkpoint(adapters),
+        lease_seconds=adapters.settings.lease_seconds,
+    )
 
 
 @app.task(name="goldsmith.sign")
 def sign(errand_id: int) -> None:
-    errands.sign(errand_id)
+    adapters = services()
+
+    def give_up(taken: Taken, error: GoldsmithError) -> None:
+        refuse_document(adapters, taken.subject, error)
+
+    run_errand(
+        adapters.database,
+        ErrandKind.SIGN,
+        errand_id,
+        lambda taken: sign_document(adapters, taken.subject),
+        lease_seconds=adapters.settings.lease_seconds,
+        give_up=give_up,
+    )

@@ -7,7 +7,7 @@ from builder.pipeline.staging import clear_spool
 from builder.store.states import SCAN
 from workers import (
     compare,  # noqa: F401  (a scan worker takes that queue too)
-    errands,
+    errands,  # noqa: F401  (in a small installation)
 )
 from workers.app import app
 from workers.running import run, services
@@ -20,13 +20,3 @@ sweep_host(clear_spool)
 def scan(build_id: str) -> None:
     if not look_ahead(services(), build_id):
         run(SCAN, ScanStage, build_id)
-
-
-@app.task(name="goldsmith.rescan")
-def rescan(errand_id: int) -> None:
-    errands.rescan(errand_id)
-
-
-@app.task(name="goldsmith.notify")
-def notify(errand_id: int) -> None:
-    errands.notify(errand_id)

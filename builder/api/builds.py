@@ -67,7 +67,8 @@ async def create_build(request: Request, requester: Caller, wait: Wait = 0, _: I
             before = _answered(services, catalogue, asked)
             if before is not None:
                 return Made(before, f"/v1/builds/{before.id}", 200)
-        view = take_in(services, catalogue, replace(asked, identity=identified(request).identity))
+        one = identified(request)
+        view = take_in(services, catalogue, replace(asked, identity=one.identity, team=one.team))
         return Made(view, f"/v1/builds/{view.id}")
 
     answered = await carried_out_once(request, requester, body.digest, answer, turns=git_turns(request, body))

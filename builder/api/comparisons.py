@@ -13,7 +13,7 @@ from builder.api.access import Caller, Store
 from builder.api.asking import ComparisonRequest, asked_comparison
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once, uploaded_once
-from builder.api.identified import refuse_build
+from builder.api.identified import identified, refuse_build
 from builder.api.images import Digest
 from builder.api.negotiating import wanted_form
 from builder.api.problems import RequestInvalid, documented
@@ -83,7 +83,8 @@ async def create_comparison(
 
         def answer() -> Made:
             refuse_build(request, released_by(services, asked.golden))
-            return _made(submit_image(services, asked.golden, asked.subject.image, requester=requester))
+            image, team = asked.subject.image, identified(request).team
+            return _made(submit_image(services, asked.golden, image, requester=requester, team=team))
 
         return await carried_out_once(request, requester, body.digest, answer)
     if golden is None:
@@ -103,7 +104,8 @@ async def _from_upload(request: Request, golden: str, media_type: str, name: str
         subject = ComparedSubject(kind=UPLOADED[media_type], digest=upload.digest, name=name, size=upload.size)
 
         def answer() -> Made:
-            return _made(submit_upload(services, golden, upload.file, subject, requester=requester))
+            team = identified(request).team
+            return _made(submit_upload(services, golden, upload.file, subject, requester=requester, team=team))
 
         return await uploaded_once(request, requester, upload.digest, answer)
 

@@ -27,7 +27,8 @@ class RecipeNotAllowed(Rejected):
 
 @dataclass(frozen=True)
 class Identified:
-    """`id` is the API key's; `recipes` are patterns of names, None is any; `identity` goes into the provenance."""
+    """`id` is the API key's; `recipes` are patterns of names, None is any; `identity` goes into the provenance;
+    `team` is whose limit of running builds its builds count for, none is its own."""
 
     name: str
     scopes: tuple[str, ...]
@@ -35,12 +36,14 @@ class Identified:
     expires_at: float | None
     identity: dict[str, Any]
     id: str | None = None
+    team: str | None = None
 
     @classmethod
     def by_key(cls, key: ApiKey) -> Identified:
         return cls(
             name=key.name, scopes=tuple(key.scopes), recipes=tuple(key.recipes) if key.recipes is not None else None,
             expires_at=key.expires_at, identity={"apiKey": key.id, "name": key.name}, id=key.id,
+            team=key.team,
         )  # fmt: skip
 
     @classmethod
@@ -49,6 +52,7 @@ class Identified:
             name=bearer.name, scopes=bearer.granted.scopes, recipes=bearer.granted.recipes,
             expires_at=bearer.expires_at,
             identity={"issuer": bearer.issuer, "subject": bearer.subject, "claims": dict(bearer.claims)},
+            team=bearer.granted.team,
         )  # fmt: skip
 
     def allows(self, scopes: Collection[Scope]) -> bool:

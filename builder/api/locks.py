@@ -33,7 +33,8 @@ async def create_lock(request: Request, requester: Caller, _: IdempotencyKey = N
         state = request.app.state
         asked = asked_lock(body, state.catalogue, state.services.git, requester)
         refuse_asked(request, asked)
-        view = take_in(state.services, state.catalogue, replace(asked, identity=identified(request).identity))
+        one = identified(request)
+        view = take_in(state.services, state.catalogue, replace(asked, identity=one.identity, team=one.team))
         return Made(view, f"/v1/builds/{view.id}")
 
     return await carried_out_once(request, requester, body.digest, answer, turns=git_turns(request, body))

@@ -130,9 +130,8 @@ def find_releases(
 
 def _export(form: ExportForm, database: Database, wanted: ReleasesWanted) -> Response:
     def rows() -> Iterator[RecordedView]:
-        with database.read() as session:
-            for one in provenance.every(session, wanted):
-                yield _view(one)
+        for one in provenance.every(database, wanted):
+            yield _view(one)
 
     lines, media_type = (
         (_json_lines(rows()), "application/jsonl") if form is ExportForm.JSONL else (_csv(rows()), "text/csv")

@@ -11,7 +11,7 @@ from builder.api.access import Caller, Store
 from builder.api.asking import asked_rebuild, documented_rebuild
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
-from builder.api.identified import refuse_all_recipes, refuse_build
+from builder.api.identified import identified, refuse_all_recipes, refuse_build
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
@@ -47,7 +47,10 @@ async def create_rebuild(request: Request, digest: Digest, requester: Caller, _:
         if known is None:
             # One that another installation released has no name here yet: it is rebuilt under its own.
             refuse_all_recipes(request)
-        build = submit_rebuild(services, digest, asked.repository, requester=requester, offline=asked.offline)
+        build = submit_rebuild(
+            services, digest, asked.repository,
+            requester=requester, team=identified(request).team, offline=asked.offline,
+        )  # fmt: skip
         return Made(build_view(build, [], services.settings.registry), f"/v1/builds/{build.id}")
 
     return await carried_out_once(request, requester, body.digest, answer)

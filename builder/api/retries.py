@@ -31,9 +31,11 @@ async def retry_build(request: Request, build_id: str, requester: Caller, _: Ide
     def answer() -> Made:
         with services.database.read() as session:
             refuse_build(request, builds.get(session, build_id))
+        one = identified(request)
         build = retry(
-            services, request.app.state.catalogue, build_id, requester=requester, identity=identified(request).identity
-        )
+            services, request.app.state.catalogue, build_id,
+            requester=requester, team=one.team, identity=one.identity,
+        )  # fmt: skip
         return Made(build_view(build, [], services.settings.registry), f"/v1/builds/{build.id}")
 
     return await carried_out_once(request, requester, "", answer)

@@ -173,6 +173,7 @@ class BuildView(View):
     subject: str | None = Field(description="The image that a rebuild or comparison is about.")
     unchanged_since: str | None = Field(description="The build that had released the same inputs before.")
     requester: str
+    team: str | None = Field(description="Whose limit of running builds it counts for; null is its requester's own.")
     priority: Priority
     retry_of: str | None = Field(description="The build that came to nothing before.")
     attempt: int
@@ -253,6 +254,7 @@ def build_view(build: Build, steps: list[Step], registry: str) -> BuildView:
         subject=build.subject,
         unchanged_since=build.evidence.get("unchanged", {}).get("build_id"),
         requester=build.requester,
+        team=build.team,
         priority=Priority(build.priority),
         retry_of=build.retry_of,
         attempt=build.attempt,

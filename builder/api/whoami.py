@@ -20,6 +20,7 @@ class WhoView(View):
     name: str = Field(examples=["github:repo:acme/web:ref:refs/heads/main"])
     scopes: list[str] = Field(examples=[["builds:read", "builds:write"]])
     recipes: list[str] | None = Field(description="Patterns of the recipes it may build; null is any.")
+    team: str | None = Field(description="Shares a limit of running builds; null is a team of one.")
     expires_at: datetime | None
     identity: dict[str, Any] = Field(
         description="What is written into a build's provenance: of a token issuer, subject and some claims; of an API "
@@ -36,6 +37,7 @@ def whoami(request: Request, _: Caller) -> WhoView:
         name=one.name,
         scopes=list(one.scopes),
         recipes=list(one.recipes) if one.recipes is not None else None,
+        team=one.team,
         expires_at=moment(one.expires_at),
         identity=one.identity,
     )

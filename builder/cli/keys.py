@@ -13,7 +13,7 @@ import typer
 
 from builder.cli.invocation import DEFAULT_URL, Invocation, Json, invocation_of
 from builder.cli.moments import end_of
-from builder.store.scopes import Scope
+from builder.store.scopes import TEAM_PATTERN, Scope
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,6 +43,10 @@ def create(
         list[str] | None,
         typer.Option("--recipe", help="The only recipe it may build, or a pattern; can be repeated. [default: any]"),
     ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option("--team", metavar="TEAM", help="Whose limit of running builds it shares. [default: its own]"),
+    ] = None,
     save: SaveOption = False,
     json: Json = False,
 ) -> None:
@@ -50,7 +54,7 @@ def create(
 
     Only a hash of it is kept.
     """
-    make_key(invocation_of(context), name, scope, expires, recipes=recipe, save=save, json=json)
+    make_key(invocation_of(context), name, scope, expires, recipes=recipe, team=team, save=save, json=json)
 
 
 @app.command("list")
@@ -70,7 +74,7 @@ def list_keys(
         say("there are no keys")
     else:
         print_table(
-            ("KEY", "NAME", "STATE", "SCOPES", "RECIPES", "CREATED", "EXPIRES", "LAST USED"),
+            ("KEY", "NAME", "STATE", "SCOPES", "RECIPES", "TEAM", "CREATED", "EXPIRES", "LAST USED"),
             [
                 (
                     one.id,
@@ -78,6 +82,7 @@ def list_keys(
                     _state_text(one),
                     ", ".join(one.scopes),
                     "any" if one.recipes is None else ", ".join(one.recipes),
+                    one.team or "",
                     _day(one.created_at),
                     _day(one.expires_at),
                     _day(one.last_used_at),
@@ -125,6 +130,7 @@ def make_key(
     expires: str | None,
     *,
     recipes: Collection[str] | None = None,
+    team: str | None = None,
     save: bool,
     json: bool,
 ) -> None:
@@ -136,12 +142,17 @@ def make_key(
     for pattern in recipes or ():
         if not re.fullmatch("[a-z0-9*-]{1,63}", pattern):
             raise typer.BadParameter("lower-case letters, digits, - and *", param_hint="--recipe")
+    if team is not None and not re.fullmatch(TEAM_PATTERN, team):
+        raise typer.BadParameter("1 to 63 lower-case letters, digits, ., _ and -", param_hint="--team")
     end = end_of(expires) if expires is not None else None
     if end is not None and end <= datetime.now(UTC):
         raise typer.BadParameter(f"{expires} is not in the future", param_hint="--expires")
     invocation.found  # noqa: B018  a configuration with a fault is told before there is a key
     with opened_database() as database, database.write() as session:
-        key = create_key(session, name, scopes, expires_at=end.timestamp() if end else None, recipes=recipes or None)
+        key = create_key(
+            session, name, scopes,
+            expires_at=end.timestamp() if end else None, recipes=recipes or None, team=team,
+        )  # fmt: skip
         made = find_key(session, key)
         assert made is not None, "it was just made"
         told = {member: value for member, value in _told(made).items() if member not in ("lastUsedAt", "revokedAt")}
@@ -179,6 +190,7 @@ def _told(one: ApiKey) -> dict[str, Any]:
         "name": one.name,
         "scopes": one.scopes,
         "recipes": one.recipes,
+        "team": one.team,
         "createdAt": _instant(one.created_at),
         "expiresAt": _instant(one.expires_at),
         "lastUsedAt": _instant(one.last_used_at),

@@ -69,7 +69,7 @@ def print_build(build: Build) -> None:
             ("recipe", f"{build.recipe}  {build.recipe_digest}"),
             ("purpose", build.purpose if build.purpose != "release" else None),
             ("state", Text.assemble(state_text(build.state), "  (cancellation requested)" * build.cancel_requested)),
-            ("requester", build.requester),
+            ("requester", build.requester if build.team is None else f"{build.requester} of {build.team}"),
             ("created", f"{build.created_at:%Y-%m-%d %H:%M:%S} UTC"),
             ("took", _took(build)),
             ("attempt", str(build.attempt) if build.attempt > 1 else None),

@@ -202,6 +202,7 @@ class Build(Answer):
     recipe: str
     recipe_digest: str
     requester: str
+    team: str | None = None
     attempt: int
     parameters: dict[str, str | int | bool] = {}
     source: Source | None = None

@@ -13,6 +13,7 @@ class Who(Answer):
     name: str
     scopes: tuple[str, ...]
     recipes: tuple[str, ...] | None = None
+    team: str | None = None
     expires_at: datetime | None = None
     identity: dict[str, Any]
 

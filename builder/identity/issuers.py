@@ -13,11 +13,12 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from builder.recipes.configured import Strict, read_configured
 from builder.signing.loopback import is_loopback
-from builder.store.scopes import Scope
+from builder.store.scopes import TEAM_PATTERN, Scope
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 Grantable = Literal["builds:write", "builds:read", "provenance:read", "comparisons:write"]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+Team = Annotated[str, StringConstraints(pattern=TEAM_PATTERN)]
 _RecipePattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*-]{1,63}$")]
 
 
@@ -42,6 +43,9 @@ class Rule(Strict):
     )
     recipes: Annotated[list[_RecipePattern], Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Names of the only recipes that it may build; `*` stands for anything."
+    )
+    team: Team | None = Field(
+        default=None, description="Whose limit of running builds its builds count for; without one its own."
     )
 
     @model_validator(mode="after")
@@ -101,10 +105,11 @@ class Issuers(Strict):
 
 @dataclass(frozen=True)
 class Granted:
-    """What a rule gives. `recipes` are patterns; None is any recipe."""
+    """What a rule gives. `recipes` are patterns; None is any recipe. Without a team the caller is one."""
 
     scopes: tuple[Scope, ...]
     recipes: tuple[str, ...] | None
+    team: str | None
 
 
 def read_issuers(path: Path) -> Issuers:

@@ -134,7 +134,9 @@ def _bearer(issuer: TrustedIssuer, claims: dict[str, Any]) -> Bearer:
             hint="an operator adds one to the file of GOLDSMITH_ISSUERS",
         )
     granted = Granted(
-        tuple(Scope(one) for one in rule.scopes), tuple(rule.recipes) if rule.recipes is not None else None
+        tuple(Scope(one) for one in rule.scopes),
+        tuple(rule.recipes) if rule.recipes is not None else None,
+        rule.team,
     )
     kept = {name: str(claims[name])[:300] for name in _TOLD if isinstance(claims.get(name), str | int)}
     return Bearer(_name(issuer.name, subject), issuer.issuer, subject, granted, float(ends), kept)

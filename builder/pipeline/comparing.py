@@ -24,7 +24,7 @@ from builder.store.states import Purpose
 log = logging.getLogger("goldsmith")
 
 
-def submit_image(services: Services, golden: str, image: str, *, requester: str) -> Build:
+def submit_image(services: Services, golden: str, image: str, *, requester: str, team: str | None) -> Build:
     """A new build that compares an image of this service's registry, HOST/REPOSITORY@sha256:… or :TAG.
 
     No other host is ever asked. Raises ImageUnknown, ReferenceInvalid, DigestInvalid, ImageElsewhere, ManifestUnknown,
@@ -37,15 +37,17 @@ def submit_image(services: Services, golden: str, image: str, *, requester: str)
     found = _released(services, golden)
     digest = services.impatient_registry.manifests.get(reference).digest
     subject = ComparedSubject(kind=SubjectKind.IMAGE, digest=digest, name=str(reference))
-    return _submit(services, _submission(found, subject, requester))
+    return _submit(services, _submission(found, subject, requester, team))
 
 
-def submit_upload(services: Services, golden: str, file: Path, subject: ComparedSubject, *, requester: str) -> Build:
+def submit_upload(
+    services: Services, golden: str, file: Path, subject: ComparedSubject, *, requester: str, team: str | None
+) -> Build:
     """A new build that compares an upload, which goes to the registry first.
 
     Raises ImageUnknown, and what the registry client raises.
     """
-    submission = _submission(_released(services, golden), subject, requester, staged=True)
+    submission = _submission(_released(services, golden), subject, requester, team, staged=True)
     stage_upload(services, services.registry, file, subject)
     try:
         build = _submit(services, submission)
@@ -88,7 +90,12 @@ def _released(services: Services, golden: str) -> tuple[Release, Build]:
 
 
 def _submission(
-    found: tuple[Release, Build], subject: ComparedSubject, requester: str, *, staged: bool = False
+    found: tuple[Release, Build],
+    subject: ComparedSubject,
+    requester: str,
+    team: str | None,
+    *,
+    staged: bool = False,
 ) -> Submission:
     release, build = found
     return Submission(
@@ -97,6 +104,7 @@ def _submission(
         recipe=build.recipe,
         origin="release",
         requester=requester,
+        team=team,
         purpose=Purpose.COMPARE,
         subject=release.digest,
         options={"repository": release.repository, "subject": kept(subject)},

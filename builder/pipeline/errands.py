@@ -1,11 +1,16 @@
-"""One errand, from taking it to its end: done, given up with a reason, or tried again later."""
+"""One errand, from taking it to its end: done, given up with a reason, or tried again later.
+
+A thread beside it keeps it: whoever dies with an errand has lost it after one lease, however long it takes.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from builder.errors import Broken, GoldsmithError
+from builder.errors import Broken, GoldsmithError, Unavailable
 from builder.store import errands
 from builder.store.database import Database
 from builder.store.errands import ErrandKind, Taken
@@ -16,6 +21,11 @@ log = logging.getLogger("goldsmith")
 
 Work = Callable[[Taken], object]
 GiveUp = Callable[[Taken, GoldsmithError], None]
+
+
+class ErrandLost(Unavailable):
+    slug = "errand-lost"
+    title = "The worker of the errand died, again and again"
 
 
 def run_errand(
@@ -31,14 +41,20 @@ def run_errand(
     """Take the errand and do it. Answers whether it was there to be taken.
 
     `work` may run more than once, when a worker dies or a lease ends. What a retry can help is tried again, with
-    growing delays, `most_tries` times in all; then, or when no retry can help, `give_up` tells whom it concerns.
+    growing delays, `most_tries` times in all, those included that nobody came back from; then, or when no retry can
+    help, `give_up` tells whom it concerns.
     """
     with database.write() as session:
         taken = errands.take(session, errand_id, kind, lease_seconds)
     if taken is None:
         return False
+    if taken.tries > most_tries:
+        lost = ErrandLost(f"{most_tries} tries, and none came to an end", hint="see the workers' logs")
+        _failed(database, kind, taken, lost, give_up, most_tries)
+        return True
     try:
-        work(taken)
+        with _kept(database, taken, lease_seconds):
+            work(taken)
     except GoldsmithError as error:
         _failed(database, kind, taken, error, give_up, most_tries)
     except Exception as error:
@@ -49,6 +65,30 @@ def run_errand(
         with database.write() as session:
             errands.finish(session, taken)
     return True
+
+
+@contextmanager
+def _kept(database: Database, taken: Taken, lease_seconds: float) -> Iterator[None]:
+    stopped = threading.Event()
+
+    def renew() -> None:
+        while not stopped.wait(lease_seconds / 4):
+            try:
+                with database.write() as session:
+                    if not errands.renew(session, taken, lease_seconds):
+                        # Both do it, and one of them ends it: what errands do may be done twice.
+                        log.warning("errand %d has gone to another worker meanwhile", taken.id)
+                        return
+            except GoldsmithError as error:
+                log.warning("errand %d: its lease is not renewed: %s", taken.id, error)
+
+    thread = threading.Thread(target=renew, name=f"errand-{taken.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _failed(

@@ -34,7 +34,9 @@ def refuse_elsewhere(services: Services, registry: str | None) -> None:
         )
 
 
-def submit_rebuild(services: Services, digest: str, repository: str | None, *, requester: str, offline: bool) -> Build:
+def submit_rebuild(
+    services: Services, digest: str, repository: str | None, *, requester: str, team: str | None, offline: bool
+) -> Build:
     """A new build that rebuilds and compares.
 
     `repository`, below the service's registry, is where an image is that was released by another installation: its
@@ -57,6 +59,7 @@ def submit_rebuild(services: Services, digest: str, repository: str | None, *, r
         recipe=recipe,
         origin="release",
         requester=requester,
+        team=team,
         purpose=Purpose.REBUILD,
         subject=digest,
         options={"repository": repository, "offline": offline},

@@ -34,7 +34,13 @@ class RecipeChanged(Rejected):
 
 
 def retry(
-    services: Services, catalogue: Catalogue, build_id: str, *, requester: str, identity: dict[str, Any]
+    services: Services,
+    catalogue: Catalogue,
+    build_id: str,
+    *,
+    requester: str,
+    team: str | None,
+    identity: dict[str, Any],
 ) -> Build:
     """A new build with what the failed or cancelled one was asked for: recipe, lock and options as they were then.
 
@@ -52,7 +58,7 @@ def retry(
         priority = Priority.LOW if build.priority == Priority.LOW else Priority.NORMAL
         if build.purpose in (Purpose.REBUILD, Purpose.COMPARE):
             outbox.refuse_full(session, settings.waiting_builds)
-            return builds.submit(session, _again(build, requester, identity, priority))
+            return builds.submit(session, _again(build, requester, team, identity, priority))
         lock = Lock.model_validate_json(build.lock) if build.lock is not None else None
         if build.origin in HOUSE_ORIGINS:
             _refuse_changed(catalogue, build, lock)
@@ -68,6 +74,7 @@ def retry(
             priority=priority,
             retry_of=build.id,
             identity=identity,
+            team=team,
             parameters=build.options.get("parameters", {}),
             source=build.options.get("source"),
         )
@@ -95,7 +102,7 @@ def _refuse_changed(catalogue: Catalogue, build: Build, lock: Lock | None) -> No
         )
 
 
-def _again(build: Build, requester: str, identity: dict[str, Any], priority: Priority) -> Submission:
+def _again(build: Build, requester: str, team: str | None, identity: dict[str, Any], priority: Priority) -> Submission:
     if build.staging_repository is not None or build.options.get("subject", {}).get("size") is not None:
         raise NotRetryable(
             f"what build {build.id} was to compare was uploaded, and an upload is not kept", hint="send it again"
@@ -106,6 +113,7 @@ def _again(build: Build, requester: str, identity: dict[str, Any], priority: Pri
         recipe=build.recipe,
         origin=build.origin,
         requester=requester,
+        team=team,
         purpose=Purpose(build.purpose),
         subject=build.subject,
         options=build.options,

@@ -62,6 +62,7 @@ class Asked:
     priority: Priority = Priority.NORMAL
     retry_of: str | None = None
     identity: dict[str, Any] | None = None
+    team: str | None = None
     parameters: Mapping[str, Value] = field(default_factory=dict)
     source: Mapping[str, str] | None = None
 
@@ -206,6 +207,7 @@ class _Submitting:
             origin=asked.origin,
             identity=asked.identity,
             requester=asked.requester,
+            team=asked.team,
             base_digest=base_digest,
             purpose=asked.purpose,
             lock=lock.canonical().decode() if lock else None,
@@ -222,7 +224,10 @@ class _Submitting:
         running = builds.running_build_of(self.session, listed.digest, own.canonical().decode() if own else None)
         if running is not None:
             return running.id
-        base = Asked(listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority)
+        base = Asked(
+            listed.recipe, "base", asked.requester, lock=own, update=asked.update, priority=asked.priority,
+            team=asked.team,
+        )  # fmt: skip
         return self.submit(base, path).id
 
     def _unreleased(self, listed: Listed, own: Lock | None, asked: Asked, path: tuple[str, ...]) -> list[str]:

@@ -31,9 +31,19 @@ class Blobs:
             raise AnswerUnexpected(f"{repository} does not say how large the blob {digest} is")
         return int(length)
 
+    def holds(self, repository: Repository, descriptor: Descriptor) -> bool:
+        """Whether a blob need not be sent.
+
+        A registry that fails at the question is told no: after its disk was full, docker-registry has empty links
+        where it failed, answers 500 about them for ever, and is whole again once the blob comes anew.
+        """
+        path = f"{repository.name}/blobs/{descriptor.digest}"
+        response, _ = self._session.fetch("HEAD", repository, path, accept=(200, 404, 500))
+        return response.status_code == 200 and response.headers.get("content-length") == str(descriptor.size)
+
     def push(self, repository: Repository, source: Path | bytes, descriptor: Descriptor) -> None:
         """Send a blob unless it is there already. The registry checks that `source` is what `descriptor` says."""
-        if self.size(repository, descriptor.digest) == descriptor.size:
+        if self.holds(repository, descriptor):
             return
 
         def attempt() -> None:

@@ -79,7 +79,7 @@ class Images:
 
     def copy_blob(self, source: Repository, blob: Descriptor, target: Repository, spool_dir: Path) -> None:
         """Have a blob of one repository in another too: mounted within a registry, sent between two."""
-        if self._blobs.size(target, blob.digest) == blob.size:
+        if self._blobs.holds(target, blob):
             return
         if source.registry == target.registry and self._blobs.mount(target, blob.digest, source):
             return

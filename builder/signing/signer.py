@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import jwt
 import requests
 from cryptography import x509
 from pydantic import BaseModel, ValidationError
@@ -19,6 +20,7 @@ from sigstore._internal.fulcio.client import ExpiredCertificate, FulcioClientErr
 from sigstore._internal.rekor import RekorClientError, RekorLogSubmitter
 from sigstore._internal.rekor.client import RekorClient
 from sigstore._internal.rekor.client_v2 import RekorV2Client
+from sigstore.errors import Error as SigstoreError
 from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.oidc import ExpiredIdentity, IdentityError, IdentityToken
 from sigstore.sign import Signer as SigstoreSigner
@@ -26,12 +28,14 @@ from sigstore.sign import SigningContext
 
 from builder.errors import Broken, GoldsmithError, Unavailable
 from builder.signing.deadline import limit_waits, within
-from builder.signing.identity import IdentityRefused, IdentitySource
+from builder.signing.identity import IdentityRefused, IdentitySource, IdentityUnavailable
 from builder.signing.statement import Statement
 from builder.signing.trust import Trust, client_trust
 from builder.signing.verification import BundleMalformed, VerificationFailed, VerifiedStatement, verify_bundle
 
 _AT_ONCE = 4
+# Another token may be valid, and the same one by another clock.
+_NOT_NOW = (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError)
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 
 
@@ -123,12 +127,16 @@ class Signer:
 
     def _certified(self) -> _Session:
         config = client_trust(self._trust)
-        services = config.signing_config
-        fulcio, log = services.get_fulcio(), services.get_tlogs()[0]
+        try:
+            services = config.signing_config
+            fulcio, log, authorities = services.get_fulcio(), services.get_tlogs()[0], services.get_tsas()
+        except SigstoreError as error:
+            raise SignerUnavailable(
+                f"the trust configuration has no service for this moment: {error}",
+                hint="check this machine's clock, and until when the configuration is valid",
+            ) from error
         limit_waits(fulcio.session, self._time_limit)
-        context = SigningContext(
-            fulcio=fulcio, rekor=log, trusted_root=config.trusted_root, tsa_clients=services.get_tsas()
-        )
+        context = SigningContext(fulcio=fulcio, rekor=log, trusted_root=config.trusted_root, tsa_clients=authorities)
         token = IdentityToken(self._identity.token())
         # The default cache stays on: without it sigstore certifies one key and signs with another.
         return _Session(config, SigstoreSigner(token, context), log)
@@ -203,9 +211,14 @@ def _explained(error: Exception) -> GoldsmithError:
     match error:
         case IdentityError() | ExpiredIdentity():
             cause = f": {error.__cause__}" if error.__cause__ else ""
+            if isinstance(error, ExpiredIdentity) or isinstance(error.__cause__, _NOT_NOW):
+                return IdentityUnavailable(
+                    f"the identity token is not valid now{cause}",
+                    hint="check this machine's clock, and what keeps the token fresh",
+                )
             return IdentityRefused(
                 f"the identity token cannot be used: {error or 'it has expired'}{cause}",
-                hint="it must be for the audience sigstore, and valid now",
+                hint="it must be a signed token for the audience sigstore",
             )
         case ExpiredCertificate():
             return SignerUnavailable("the signing certificate expired before the statement was signed")

@@ -76,15 +76,17 @@ class Claim:
 @dataclass(frozen=True)
 class Submission:
     """What a build is asked to be. `recipe` is its canonical JSON; `origin` is "catalogue", "request", "git", "base"
-    or "release" (of a rebuild or comparison); `base_digest` is the digest of the recipe whose release it starts from;
-    `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is about; `staged` is the digest
-    of what was uploaded for it to `staging_repository`; `retry_of` is a build that came to nothing."""
+    or "release" (of a rebuild or comparison); `team` is the requester's; `base_digest` is the digest of the recipe
+    whose release it starts from; `lock` is JSON; `subject` is the digest of the image that a rebuild or comparison is
+    about; `staged` is the digest of what was uploaded for it to `staging_repository`; `retry_of` is a build that came
+    to nothing."""
 
     recipe_name: str
     recipe_digest: str
     recipe: str
     origin: str
     requester: str
+    team: str | None = None
     base_digest: str | None = None
     purpose: Purpose = Purpose.RELEASE
     lock: str | None = None
@@ -131,6 +133,7 @@ def submit(session: Session, submission: Submission, *, waits_for: str | None = 
         recipe=submission.recipe,
         origin=submission.origin,
         requester=submission.requester,
+        team=submission.team,
         identity=submission.identity,
         base_digest=submission.base_digest,
         lock=submission.lock,

@@ -10,7 +10,8 @@ from builder.store.schema import Base
 
 class ApiKey(Base):
     """Who may call the API, and for what. Only a hash of the key is kept. `recipes` are patterns of the
-    only ones it may build, null is any; `last_used_at` is right to a minute."""
+    only ones it may build, null is any; `team` shares a limit of running builds, null is a team of its own;
+    `last_used_at` is right to a minute."""
 
     __tablename__ = "api_keys"
 
@@ -19,6 +20,7 @@ class ApiKey(Base):
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
     recipes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    team: Mapped[str | None] = mapped_column(String(63))
     created_at: Mapped[float] = mapped_column(Float)
     expires_at: Mapped[float | None] = mapped_column(Float)
     last_used_at: Mapped[float | None] = mapped_column(Float)

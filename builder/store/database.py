@@ -36,7 +36,9 @@ _TURN_FILES = 256
 _DISK_FULL = ("disk is full", "No space left on device")
 # A holder of a row that is stopped and not dead, or whose network is gone, must not stop everybody else for ever.
 _POSTGRESQL_LIMITS = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
-_POSTGRESQL = {
+_POSTGRESQL: dict[str, int | None] = {
+    # Nothing is prepared: behind a pooler the next transaction may be another session's. It would not be faster.
+    "prepare_threshold": None,
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -192,17 +194,14 @@ class Database:
         with ExitStack() as connected:
             until = time.monotonic() + patience
             with _translated():
-                connection = connected.enter_context(self._engine.connect())
-                holding = connection.execution_options(isolation_level="AUTOCOMMIT")
-                while not holding.scalar(select(func.pg_try_advisory_lock(number))):
+                holding = connected.enter_context(self._engine.connect())
+                # A transaction's, not the session's: behind a pooler a session is many clients', and outlives them.
+                while not _locked(holding, number):
+                    holding.rollback()  # whoever waits occupies nothing
                     if time.monotonic() > until:
                         raise LockTimedOut(f"it was nobody's turn for {subject} within {patience:g} seconds")
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
-            try:
-                yield
-            finally:
-                # With the connection goes whatever it holds.
-                connection.invalidate()
+            yield
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""
@@ -235,6 +234,12 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
     """What the URL itself says goes before ours."""
     ours = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
     return {**ours, "options": " ".join((_POSTGRESQL_LIMITS, *url.normalized_query.get("options", ())))}
+
+
+def _locked(connection: Connection, number: int) -> bool:
+    """Whether the connection's transaction, which may stand still for as long as it likes, has the lock now."""
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(number))))
 
 
 @contextmanager

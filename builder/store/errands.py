@@ -29,13 +29,13 @@ _LONGEST_DELAY = 3600.0
 
 class ErrandKind(StrEnum):
     SIGN = "sign"  # a document of exceptions, by the release worker: it has the identity
-    RESCAN = "rescan"  # every released image, by the scan worker
-    NOTIFY = "notify"  # a notice to a webhook, by the scan worker
+    RESCAN = "rescan"  # every released image, by an errands worker
+    NOTIFY = "notify"  # a notice to a webhook, by an errands worker
     CHECKPOINT = "checkpoint"  # the ledger's newest state, by the release worker: it has the key
 
     @property
     def queue(self) -> str:
-        return "release" if self in (ErrandKind.SIGN, ErrandKind.CHECKPOINT) else "scan"
+        return "release" if self in (ErrandKind.SIGN, ErrandKind.CHECKPOINT) else "errands"
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,13 @@ def sent(session: Session) -> Counter[str]:
     return found
 
 
+def overdue(session: Session, now: float) -> list[tuple[str, int, float]]:
+    """How many errands of each kind nobody has taken that are due, and since when: queue, number, time."""
+    waiting = select(Errand.kind, func.count(), func.min(Errand.due_at)).group_by(Errand.kind)
+    found = session.execute(waiting.where(Errand.done_at.is_(None), Errand.due_at <= now))
+    return [(ErrandKind(kind).queue, number, since) for kind, number, since in found]
+
+
 def untaken(session: Session, older_than_seconds: float) -> set[str]:
     """The queues with messages that nobody took for so long: a broker or a worker may have lost them."""
     kinds = session.scalars(select(Errand.kind).where(*_OUT, _untaken(older_than_seconds)).distinct())
@@ -121,6 +128,11 @@ def take(session: Session, errand_id: int, kind: ErrandKind, lease_seconds: floa
         .returning(Errand.subject, Errand.body, Errand.tries)
     ).first()
     return Taken(errand_id, row.subject, row.body, row.tries) if row else None
+
+
+def renew(session: Session, taken: Taken, lease_seconds: float) -> bool:
+    """A heartbeat of whoever has taken it. Whether it was still this taker's."""
+    return _update(session, taken, due_at=time.time() + lease_seconds)
 
 
 def finish(session: Session, taken: Taken, problem: Problem | None = None) -> bool:

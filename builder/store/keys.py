@@ -39,6 +39,7 @@ def create_key(
     *,
     expires_at: float | None = None,
     recipes: Collection[str] | None = None,
+    team: str | None = None,
 ) -> str:
     """A new key for a named caller; this is the only time it can be read."""
     key = PREFIX + secrets.token_urlsafe(32)
@@ -49,6 +50,7 @@ def create_key(
             key_hash=_hash(key),
             scopes=[scope.value for scope in Scope if scope in scopes],
             recipes=list(recipes) if recipes is not None else None,
+            team=team,
             created_at=time.time(),
             expires_at=expires_at,
         )

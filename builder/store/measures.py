@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from builder.store import errands
 from builder.store.schema import Build, OutboxRow, Step
 from builder.store.states import State
 
@@ -64,7 +65,11 @@ def _open(session: Session) -> dict[str, int]:
 
 def _queues(session: Session, now: float) -> dict[str, Waiting]:
     waiting = select(OutboxRow.queue, func.count(), func.min(OutboxRow.due_at)).group_by(OutboxRow.queue)
-    return {queue: Waiting(number, max(0.0, now - oldest)) for queue, number, oldest in session.execute(waiting)}
+    found: dict[str, Waiting] = {}
+    for queue, number, since in [*session.execute(waiting), *errands.overdue(session, now)]:
+        before = found.get(queue, Waiting(0, 0.0))
+        found[queue] = Waiting(before.count + number, max(before.oldest, now - since))
+    return found
 
 
 def _lately(session: Session, since: float) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], Took]]:

@@ -1,7 +1,7 @@
 """Messages to queues: written in the transaction that makes them true, handed out in order, sent again until taken.
 
 A broker gets few of them at a time, and the next by priority and age when one of these is taken: so what waits can be
-overtaken, a caller can be held to a limit, and a broker that forgets everything has little to forget.
+overtaken, a team can be held to a limit, and a broker that forgets everything has little to forget.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import compress
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from builder.errors import Unavailable
@@ -26,6 +26,8 @@ WINDOW = 32
 _NO_DELAY_SECONDS = 600.0
 _QUEUES = [stage.queue for stage in STAGES]
 _WAITING = select(*(exists().where(OutboxRow.queue == one, OutboxRow.published_at.is_(None)) for one in _QUEUES))
+# The team's name, or none and the name of the caller who is one.
+Team = tuple[str | None, str]
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
 
@@ -37,7 +39,7 @@ class QueueFull(Unavailable):
 
 
 class Sort(StrEnum):
-    """BEGIN is a build's first stage: a caller's limit holds it back. GO_ON is any other. A HINT is sent once."""
+    """BEGIN is a build's first stage: a team's limit holds it back. GO_ON is any other. A HINT is sent once."""
 
     BEGIN = "begin"
     GO_ON = "go-on"
@@ -76,20 +78,20 @@ def forget(session: Session, build_id: str) -> None:
     session.execute(delete(OutboxRow).where(OutboxRow.build_id == build_id))
 
 
-def due(session: Session, *, per_caller: int = 0, window: int = WINDOW) -> list[Message]:
+def due(session: Session, *, per_team: int = 0, window: int = WINDOW) -> list[Message]:
     """What is to be sent now: of each queue by priority, then the oldest build first, as far as its window is free.
 
-    `per_caller` is how many builds of one caller may be begun and not ended; 0 is no limit.
+    `per_team` is how many builds of one team may be begun and not ended; 0 is no limit.
     """
     out = sent(session)
-    begun = _begun(session) if per_caller else Counter[str]()
+    begun = _begun(session) if per_team else Counter[Team]()
     found: list[Message] = []
     # One look for all queues: most have nothing, and this is asked ten times a second.
     waiting = session.execute(_WAITING).one()
     for queue in compress(_QUEUES, waiting):
         free = window - out[queue]
         if free > 0:
-            found += _next(session, queue, free, begun, per_caller)
+            found += _next(session, queue, free, begun, per_team)
     return found
 
 
@@ -167,11 +169,12 @@ def _add(session: Session, build: Build, queue: str, sort: Sort, delay: float) -
             sort=sort,
             rank=_RANKS[Priority(build.priority)],
             requester=build.requester,
+            team=build.team,
         )
     )
 
 
-def _next(session: Session, queue: str, free: int, begun: Counter[str], per_caller: int) -> list[Message]:
+def _next(session: Session, queue: str, free: int, begun: Counter[Team], per_team: int) -> list[Message]:
     now = time.time()
     query = select(OutboxRow).where(
         OutboxRow.queue == queue,
@@ -182,32 +185,49 @@ def _next(session: Session, queue: str, free: int, begun: Counter[str], per_call
     found: dict[int, Message] = {}
     while len(found) < free:
         # Whoever has reached the limit is left out, and the next in order come forward.
-        full = [caller for caller, count in begun.items() if count >= per_caller] if per_caller else []
-        others = or_(OutboxRow.sort != Sort.BEGIN, OutboxRow.requester.not_in(full)) if full else true()
+        full = [team for team, count in begun.items() if count >= per_team] if per_team else []
+        others = or_(OutboxRow.sort != Sort.BEGIN, _not_of(full)) if full else true()
         new = [row for row in session.scalars(query.where(others).limit(free)) if row.id not in found]
         held_back = False
         for row in new[: free - len(found)]:
-            if per_caller and row.sort == Sort.BEGIN:
-                if begun[row.requester] >= per_caller:
+            if per_team and row.sort == Sort.BEGIN:
+                team = _team(row.team, row.requester)
+                if begun[team] >= per_team:
                     held_back = True
                     continue
-                begun[row.requester] += 1
+                begun[team] += 1
             found[row.id] = Message(row.id, row.queue, row.build_id, list(Priority)[row.rank], Sort(row.sort))
         if not held_back:
             break
     return list(found.values())
 
 
-def _begun(session: Session) -> Counter[str]:
-    """How many builds of each caller are begun and not ended, those included whose first message is out."""
-    at_work = select(Build.requester, func.count()).where(Build.state.in_(BEGUN)).group_by(Build.requester)
-    told = (
-        select(OutboxRow.requester, func.count())
-        .where(OutboxRow.published_at.is_not(None), OutboxRow.sort == Sort.BEGIN)
-        .group_by(OutboxRow.requester)
+def _team(team: str | None, requester: str) -> Team:
+    """A caller who has none is one."""
+    return (None, requester) if team is None else (team, "")
+
+
+def _not_of(teams: Collection[Team]) -> ColumnElement[bool]:
+    named = [team for team, _ in teams if team is not None]
+    alone = [requester for team, requester in teams if team is None]
+    # Of a null neither `in` nor `not in` is true.
+    return case((OutboxRow.team.is_(None), OutboxRow.requester.not_in(alone)), else_=OutboxRow.team.not_in(named))
+
+
+def _begun(session: Session) -> Counter[Team]:
+    """How many builds of each team are begun and not ended, those included whose first message is out."""
+    at_work = (
+        select(Build.team, Build.requester, func.count())
+        .where(Build.state.in_(BEGUN))
+        .group_by(Build.team, Build.requester)
     )
-    found: Counter[str] = Counter()
+    told = (
+        select(OutboxRow.team, OutboxRow.requester, func.count())
+        .where(OutboxRow.published_at.is_not(None), OutboxRow.sort == Sort.BEGIN)
+        .group_by(OutboxRow.team, OutboxRow.requester)
+    )
+    found: Counter[Team] = Counter()
     for query in (at_work, told):
-        for requester, count in session.execute(query):
-            found[requester] += count
+        for team, requester, count in session.execute(query):
+            found[_team(team, requester)] += count
     return found

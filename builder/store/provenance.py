@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from builder.store.components import PackageWanted, images_with
+from builder.store.database import Database
 from builder.store.schema import Finding, Record, Release
 
 _PAGE = 1000
@@ -62,13 +63,17 @@ def page(session: Session, wanted: ReleasesWanted, *, after: Place | None, limit
     return [Recorded(*row) for row in session.execute(query)]
 
 
-def every(session: Session, wanted: ReleasesWanted) -> Iterator[Recorded]:
-    """All of them, a page in memory at a time."""
-    after = None
-    while found := page(session, wanted, after=after, limit=_PAGE):
+def every(database: Database, wanted: ReleasesWanted) -> Iterator[Recorded]:
+    """All of them, a page in memory at a time. Each is read in a transaction of its own, which has ended before any of
+    it is handed out: whoever takes them may stall."""
+    after: Place | None = None
+    while True:
+        with database.read() as session:
+            found = page(session, wanted, after=after, limit=_PAGE)
         yield from found
+        if len(found) < _PAGE:
+            return
         after = found[-1].place
-        session.expunge_all()
 
 
 def _conditions(wanted: ReleasesWanted) -> list[ColumnElement[bool]]:

@@ -30,9 +30,9 @@ class Build(Base):
     `purpose` decides the path it takes; `token` grows with every claim and fences off whoever held the build before;
     `attempt` counts how often the work was begun, `retries` say why each time but the first; `base_digest` is of the
     recipe whose release this build starts from; `lock` is the lock to use, as JSON; `subject` is the image that a
-    rebuild or comparison is about; `options` are what else was asked for; `identity` says who the requester is;
-    `retry_of` is the build that this one does again; `trace` is the W3C trace it was asked for in; `image_digest` is
-    of what is in `staging_repository`.
+    rebuild or comparison is about; `options` are what else was asked for; `identity` says who the requester is, and
+    `team` whose limit it counts for, null is its own; `retry_of` is the build that this one does again; `trace` is the
+    W3C trace it was asked for in; `image_digest` is of what is in `staging_repository`.
     """
 
     __tablename__ = "builds"
@@ -45,6 +45,7 @@ class Build(Base):
     recipe: Mapped[str] = mapped_column(Text)
     origin: Mapped[str] = mapped_column(String(16))
     requester: Mapped[str] = mapped_column(String(100))
+    team: Mapped[str | None] = mapped_column(String(63))
     identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     base_digest: Mapped[str | None] = mapped_column(String(71))
     lock: Mapped[str | None] = mapped_column(Text)
@@ -120,6 +121,7 @@ class OutboxRow(Base):
     sort: Mapped[str] = mapped_column(String(8), server_default="go-on")
     rank: Mapped[int] = mapped_column(Integer, server_default="1")
     requester: Mapped[str] = mapped_column(String(100), server_default="")
+    team: Mapped[str | None] = mapped_column(String(63))
 
     __table_args__ = (Index("ix_outbox_next", "queue", "published_at", "rank", "build_id"),)
 

@@ -1,8 +1,10 @@
-"""What an API key may do."""
+"""What an API key may do, and what its team may be called."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+TEAM_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
 class Scope(StrEnum):

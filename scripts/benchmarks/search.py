@@ -70,8 +70,7 @@ def _measure(name: str, database: Database) -> bool:
         slowest = max(slowest, *times)
         print(f"| {question} | {median(times) * 1000:.1f} ms | {max(times) * 1000:.1f} ms | {found} |")
     begun = time.monotonic()
-    with database.read() as session:
-        rows = sum(1 for _ in provenance.every(session, _month(3)))
+    rows = sum(1 for _ in provenance.every(database, _month(3)))
     print(f"| a whole month, to be exported | {time.monotonic() - begun:.1f} s | | {rows:,} |")
     database.close()
     return slowest <= _SECONDS

@@ -17,7 +17,7 @@ from scripts.stack.processes import Process, StackFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ("build", "scan", "release", "rebuild")
-_QUEUES = {"build": "build,resolve", "scan": "scan,compare"}
+_QUEUES = {"build": "build,resolve", "scan": "scan,compare,errands"}
 ENGINE_SOCKET = "/var/run/docker.sock"
 _SANDBOX_IDENTITY = "https://sandbox.invalid/goldsmith"
 _SANDBOX_REBUILDER = "https://sandbox.invalid/rebuilder"
@@ -111,6 +111,8 @@ class Stack:
                 "IDENTITY_CLIENT_ID": "rebuilder",
                 "IDENTITY_CLIENT_SECRET_FILE": str(self.sigstore_state / "rebuilder_secret"),
             }
+        if role in (*WORKERS, "dispatcher"):
+            settings["PULSE_DIRECTORY"] = str(self.state / "pulse" / role)
         settings |= self.overrides
         own = {name: value for name, value in os.environ.items() if not name.startswith("GOLDSMITH_")}
         chosen = {f"GOLDSMITH_{name}": value for name, value in settings.items()}

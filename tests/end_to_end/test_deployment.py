@@ -21,8 +21,10 @@ from tests.end_to_end.world import Goldsmith, Released
 from tests.integration.registry_server import free_port
 
 SERVICES = {"api", "dispatcher", "postgresql", "redis", "registry", "sigstore"} | {
-    f"worker-{queue}" for queue in ("build", "release", "scan")
+    f"worker-{queue}" for queue in ("build", "errands", "rebuild", "release", "scan")
 }
+BUILDERS = {"worker-build", "worker-rebuild"}
+SIGNERS = {"worker-release", "worker-rebuild"}
 # What a backup brings back, and what needs none: broker and caches.
 STATE = ("database", "images", "state", "releases", "broker", "builds")
 
@@ -52,7 +54,7 @@ class Deployment:
         self.file.write_text("".join(f"{name}={value}\n" for name, value in self.env.items()))
         self.options = [
             "--project-name", "goldsmith-test", "--env-file", str(self.file),
-            "--file", "compose.yaml", "--file", "compose.lab.yaml",
+            "--file", "compose.yaml", "--file", "compose.lab.yaml", "--profile", "rebuild",
         ]  # fmt: skip
 
     def compose(self, *arguments: str, check: bool = True) -> str:
@@ -145,17 +147,28 @@ def test_it_releases_an_image_that_verifies(deployment: Deployment) -> None:
     reference = ended["result"]["reference"]
     assert reference.startswith(f"{deployment.registry}/golden/web@sha256:")
     deployment.goldsmith("verify", reference)
+    rebuilt = json.loads(deployment.goldsmith("rebuild", reference, "--offline", "--json"))
+    assert rebuilt["state"] == "reproduced"
+
+
+def test_released_images_are_scanned_again_by_the_errands_worker(deployment: Deployment) -> None:
+    deployment.goldsmith("rescan")
+    deadline = time.monotonic() + 60
+    while "released images again" not in deployment.compose("logs", "worker-errands"):
+        assert time.monotonic() < deadline, deployment.compose("logs", "--tail", "20", "worker-errands")
+        time.sleep(1)
 
 
 def test_the_doctor_finds_nothing_to_mend_in_any_of_them(deployment: Deployment) -> None:
-    for role in ("api", "dispatcher", "build", "scan", "release"):
+    for role in ("api", "dispatcher", "build", "scan", "errands", "release", "rebuild"):
         service = role if role in SERVICES else f"worker-{role}"
         told = json.loads(deployment.compose("exec", "-T", service, "goldsmith", "doctor", "--role", role, "--json"))
         assert {one["name"]: one for one in told["checks"] if one["state"] == "fail"} == {}, role
 
 
 def test_services_have_what_they_need_and_no_more(deployment: Deployment) -> None:
-    """The engine is the build worker's, the ledger's key the release worker's; none but the builder is root."""
+    """The engine is the builders', the ledger's key the release worker's, an identity each signer's own; none but
+    builders are root."""
     for service in sorted(SERVICES):
         seen = deployment.compose(
             "exec",
@@ -166,10 +179,10 @@ def test_services_have_what_they_need_and_no_more(deployment: Deployment) -> Non
             "id -u; ls /var/run/docker.sock /run/secrets /etc/goldsmith/* 2>/dev/null; env",
         )
         lines = seen.splitlines()
-        assert (lines[0] == "0") == (service == "worker-build"), service
-        assert (ENGINE_SOCKET in lines) == (service == "worker-build"), service
+        assert (lines[0] == "0") == (service in BUILDERS), service
+        assert (ENGINE_SOCKET in lines) == (service in BUILDERS), service
         assert ("ledger.key" in lines) == (service == "worker-release"), service
-        assert ("client_secret" in lines) == (service == "worker-release"), service
+        assert ("client_secret" in lines) == (service in SIGNERS), service
         assert not [line for line in lines if line.endswith((".key.pem", "_key.pem"))] or service == "sigstore"
         for secret in (deployment.directory / "secrets").iterdir():
             value = secret.read_text().strip()

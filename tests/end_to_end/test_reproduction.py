@@ -259,10 +259,10 @@ def test_an_installation_that_never_released_it_rebuilds_an_image_from_the_regis
     services = Services(load_settings())
     services.database.migrate()
     with pytest.raises(ImageUnknown):
-        submit_rebuild(services, web.digest, None, requester="auditor", offline=True)
+        submit_rebuild(services, web.digest, None, requester="auditor", team=None, offline=True)
     with pytest.raises(ManifestUnknown):
-        submit_rebuild(services, web.digest, "golden/debian", requester="auditor", offline=True)
-    build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", offline=True)
+        submit_rebuild(services, web.digest, "golden/debian", requester="auditor", team=None, offline=True)
+    build = submit_rebuild(services, web.digest, "golden/web", requester="auditor", team=None, offline=True)
     stage = RebuildStage(services)
     outcome = run_stage(
         services.database,

@@ -334,14 +334,18 @@ def test_every_walk_from_answer_to_request_stays_in_the_document(
             unsaid = [CHECKS.get_one(name) for name in ("positive_data_acceptance", "negative_data_rejection")]
             case.validate_response(response, excluded_checks=unsaid, **kwargs)
 
-    run_state_machine_as_test(
-        Walk,
-        settings=settings(
-            max_examples=WALKS, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck),
-            derandomize=True, database=None,
-        ),
-    )  # fmt: skip
     wanted = {("POST", "/v1/builds"), ("GET", "/v1/builds/{build_id}"), ("POST", "/v1/builds/{build_id}/cancel")}
-    assert wanted <= walked
     # Few walks begin with a build; which kinds these are is chance.
-    assert {("git",), ("parameters",), ("plan",)} & set(begun), begun
+    kinds_wanted = {("git",), ("parameters",), ("plan",)}
+    # Where walks lead is chance, the same for the same document; longer ones lead elsewhere.
+    for steps in (8, 10, 12, 14):
+        run_state_machine_as_test(
+            Walk,
+            settings=settings(
+                max_examples=WALKS, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck),
+                derandomize=True, database=None,
+            ),
+        )  # fmt: skip
+        if wanted <= walked and kinds_wanted & set(begun):
+            return
+    pytest.fail(f"no walk comes by {sorted(wanted - walked) or begun}")

@@ -10,7 +10,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,30 +23,13 @@ from builder.scanning.database import take_in
 from builder.scanning.sample.build import build_sample
 from builder.scanning.sources import file_source
 from builder.store.database import Database
-from tests.integration.registry_server import free_port, running_registry
+from tests.integration.redis_server import running_redis
+from tests.integration.registry_server import running_registry
 from tests.integration.sandbox_server import Sandbox
 
-ROLES = ("api", "build", "scan", "release", "dispatcher")
+ROLES = ("api", "build", "scan", "errands", "release", "dispatcher")
 RECIPES = Path(__file__).parents[2] / "recipes"
 Output = pytest.CaptureFixture[str]
-
-
-@contextmanager
-def running_redis(directory: Path) -> Iterator[str]:
-    port = free_port()
-    server = subprocess.Popen(
-        ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @dataclass

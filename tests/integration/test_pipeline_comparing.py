@@ -70,6 +70,8 @@ class World:
     def asked(self, answer: httpx.Response) -> str:
         assert answer.status_code == 202, answer.text
         assert answer.headers["location"] == f"/v1/comparisons/{answer.json()['id']}"
+        with self.services.database.read() as session:
+            assert builds.get(session, answer.json()["id"]).team == "soc"
         return str(answer.json()["id"])
 
     def upload(self, content: bytes, media_type: str, name: str | None = None) -> str:
@@ -135,7 +137,7 @@ def world(golden: Golden, sandbox: Sandbox, tmp_path: Path) -> Iterator[World]:
     with TestClient(app) as client:
         services: Services = app.state.services
         with services.database.write() as session:
-            client.headers["Authorization"] = f"Bearer {keys.create_key(session, 'responder')}"
+            client.headers["Authorization"] = f"Bearer {keys.create_key(session, 'responder', team='soc')}"
             recipe = canonical_json(RECIPE).decode()
             build = builds.submit(session, Submission("web", recipe_digest(RECIPE), recipe, "request", "ci"))
             build.state = State.RELEASED

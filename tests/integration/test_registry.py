@@ -256,3 +256,21 @@ def test_a_registry_with_passwords_lets_in_whom_it_knows(tmp_path: Path) -> None
             assert "canary" not in str(refused.value) + repr(wrong)
         with RegistryClient(Access(), lock_directory=tmp_path) as client, pytest.raises(RegistryRefused, match="none"):
             client.ping(address)
+
+
+def test_a_blob_whose_link_was_cut_off_by_a_full_disk_is_sent_and_mounted_anew(
+    tmp_path: Path, client: RegistryClient
+) -> None:
+    """docker-registry leaves an empty file then, and answers 500 whenever it comes by it."""
+    with running_registry(tmp_path / "storage") as address:
+        source, target = Repository(address, "source"), Repository(address, "target")
+        blob = client.blobs.push_bytes(source, b"content", "application/octet-stream")
+        client.images.copy_blob(source, blob, target, tmp_path)
+        for repository in (source, target):
+            (link,) = (tmp_path / "storage").glob(f"**/{repository.name}/_layers/sha256/*/link")
+            link.write_text("")
+            with pytest.raises(RegistryUnavailable):
+                client.blobs.size(repository, blob.digest)
+        client.blobs.push_bytes(source, b"content", "application/octet-stream")
+        client.images.copy_blob(source, blob, target, tmp_path)
+        assert [client.blobs.size(repository, blob.digest) for repository in (source, target)] == [blob.size] * 2

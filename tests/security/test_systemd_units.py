@@ -15,7 +15,9 @@ WALLS = ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "Priv
 
 
 def test_there_is_one_for_each_process() -> None:
-    assert {unit.stem.removeprefix("goldsmith-") for unit in UNITS} == {"api", "dispatcher", "build", "scan", "release"}
+    assert {unit.stem.removeprefix("goldsmith-") for unit in UNITS} == {
+        "api", "dispatcher", "build", "scan", "release", "errands",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

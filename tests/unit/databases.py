@@ -35,10 +35,18 @@ class Cluster:
     @contextmanager
     def away(self) -> Iterator[None]:
         """For a while there is no server: it ends without a word to anybody, as one that is killed."""
-        self._control("stop", "--mode", "immediate")
+        self.stop()
         try:
             yield
         finally:
+            self.start()
+
+    def stop(self) -> None:
+        self._control("stop", "--mode", "immediate")
+
+    def start(self) -> None:
+        """Unless it runs."""
+        if not self._control("status", check=False):
             options = f"-k {self.socket} -c listen_addresses= -c max_connections=200"
             self._control("start", "--log", str(self.socket / "later.log"), "--options", options)
 
@@ -46,13 +54,15 @@ class Cluster:
         """End the server, whoever started it last."""
         self._control("stop", "--mode", "fast", check=False)
 
-    def _control(self, *arguments: str, check: bool = True) -> None:
+    def _control(self, *arguments: str, check: bool = True) -> bool:
+        """Whether it went well."""
         user = "postgres" if os.getuid() == 0 else None
-        subprocess.run(
+        done = subprocess.run(
             [_programs() / "pg_ctl", *arguments, "--pgdata", self.socket / "data", "--wait", "--silent"],
             user=user, group=user, extra_groups=[] if user else None, cwd=self.socket, check=check,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        return done.returncode == 0
 
     def create(self, name: str, template: str = "template0") -> str:
         """A new database's URL."""
@@ -99,6 +109,41 @@ def running_postgresql(*, durable: bool = False) -> Iterator[Cluster]:
         shutil.rmtree(directory)
 
 
+@contextmanager
+def running_pgbouncer(cluster: Cluster, *, connections: int = 4) -> Iterator[Path]:
+    """PgBouncer before a cluster, in transaction pooling, with so few connections that clients share them: the
+    directory of its socket, at the port 6432. It refuses to run as root, too."""
+    directory = Path(tempfile.mkdtemp(prefix="goldsmith-pool-", dir="/tmp"))
+    (directory / "users").write_text('"goldsmith" ""\n')
+    (directory / "pgbouncer.ini").write_text(
+        f"[databases]\n* = host={cluster.socket}\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n"
+        f"unix_socket_dir = {directory}\nauth_type = trust\nauth_file = {directory / 'users'}\n"
+        f"pool_mode = transaction\nignore_startup_parameters = options\ndefault_pool_size = {connections}\n"
+        f"max_client_conn = 500\nlogfile = {directory / 'log'}\n"
+    )
+    user = None
+    if os.getuid() == 0:
+        user = "postgres"
+        for path in (directory, *directory.iterdir()):
+            os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
+    pooler = subprocess.Popen(
+        [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", "--quiet", directory / "pgbouncer.ini"],
+        user=user, group=user, extra_groups=[] if user else None, cwd=directory, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(200):
+            assert pooler.poll() is None, (directory / "log").read_text()
+            if (directory / ".s.PGSQL.6432").exists():
+                break
+            time.sleep(0.05)
+        yield directory
+    finally:
+        pooler.send_signal(signal.SIGTERM)
+        pooler.wait(10)
+        shutil.rmtree(directory)
+
+
 def _programs() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     assert found, "PostgreSQL is not installed: the Debian package is `postgresql`"
@@ -132,12 +177,23 @@ def migrated_cluster(cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="session")
+def pooler(cluster: Cluster) -> Iterator[Path]:
+    with running_pgbouncer(cluster) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
     database = Database(f"sqlite:///{path}")
     database.migrate()
     database.close()
     return path
+
+
+def pooled(url: str, pooler: Path) -> str:
+    """The URL of the same database, through the pooler."""
+    return f"{url.partition('?')[0]}?host={pooler}&port=6432"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -154,7 +210,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "goldsmith.db")
         return f"sqlite:///{tmp_path / 'goldsmith.db'}"
-    return request.getfixturevalue("migrated_cluster").create(f"store{next(_NUMBERS)}", "migrated")  # type: ignore[no-any-return]
+    made: str = request.getfixturevalue("migrated_cluster").create(f"store{next(_NUMBERS)}", "migrated")
+    # By hand: everything that runs on PostgreSQL, through a pooler.
+    return pooled(made, request.getfixturevalue("pooler")) if os.environ.get("TEST_POOLED") else made
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_an_errand_that_was_handed_out_is_handed_out_again_only_when_its_message
         assert errands.due(session) == []
         assert errands.untaken(session, 60) == set()
         session.execute(update(type(one)).values(published_at=time.time() - 61))
-        assert errands.untaken(session, 60) == {"scan"}
+        assert errands.untaken(session, 60) == {"errands"}
         assert errands.send_again(session, 60, ["release"]) == 0
-        assert errands.send_again(session, 60, ["scan"]) == 1
+        assert errands.send_again(session, 60, ["errands"]) == 1
         assert [found.id for found in errands.due(session)] == [one.id]

@@ -85,7 +85,18 @@ def test_the_list_says_what_each_may_do_and_how_it_is(database: Database, capsys
     capsys.readouterr()
     assert main(["key", "list"]) == 0
     heading, ci, old = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["KEY", "NAME", "STATE", "SCOPES", "RECIPES", "CREATED", "EXPIRES", "LAST", "USED"]
+    assert heading.split() == [
+        "KEY",
+        "NAME",
+        "STATE",
+        "SCOPES",
+        "RECIPES",
+        "TEAM",
+        "CREATED",
+        "EXPIRES",
+        "LAST",
+        "USED",
+    ]
     assert ci.split()[:4] == [made[0]["id"], "ci", "active", "builds:read"]
     assert ci.endswith("never             1970-01-01 00:00")
     assert old.split()[:3] == [made[1]["id"], "old", "EXPIRED"]
@@ -122,4 +133,15 @@ def test_a_key_is_bound_to_recipes(database: Database, capsys: Output) -> None:
     assert main(["key", "list"]) == 0
     assert "web, web-*" in capsys.readouterr().out
     assert main(["key", "create", "x", "--scope", "admin", "--recipe", "We b"]) == 64
+    assert "lower-case letters" in capsys.readouterr().err
+
+
+def test_a_key_is_of_a_team(database: Database, capsys: Output) -> None:
+    assert create("ci --scope builds:write --team web-shop", capsys)["team"] == "web-shop"
+    assert create("alone --scope builds:write", capsys)["team"] is None
+    with database.read() as session:
+        assert [one.team for one in keys.every(session)] == ["web-shop", None]
+    assert main(["key", "list"]) == 0
+    assert "web-shop" in capsys.readouterr().out
+    assert main(["key", "create", "x", "--scope", "admin", "--team", "Web Shop"]) == 64
     assert "lower-case letters" in capsys.readouterr().err

@@ -321,6 +321,7 @@ def test_names_are_bounded_and_stay_apart(issuer: Issuer, tokens: Tokens) -> Non
         ({"rules": [{"claims": {"repository": ["a/b", "*"]}, "scopes": ["builds:read"]}]}, "every token of the issuer"),
         ({"rules": [{"claims": {"repository": "a/b"}, "scopes": ["admin"], "recipes": ["*"]}]}, "scopes"),
         ({"rules": [{"claims": {"repository": "a/b"}, "scopes": ["builds:write"]}]}, "say which recipes"),
+        ({"rules": [{"claims": {"repository": "a/b"}, "scopes": ["builds:read"], "team": "A team"}]}, "team"),
         ({"rules": [{"claims": {"repository": "a/b"}, "scopes": ["builds:read"], "recipe": ["x"]}]}, "recipe"),
     ],
 )

@@ -112,6 +112,10 @@ def test_what_goes_together_is_asked_for_together(
     assert "hunter2" not in detail
 
 
+def test_a_limit_of_an_older_version_is_not_gone_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(monkeypatch, BUILDS_PER_CALLER="3") == "GOLDSMITH_BUILDS_PER_CALLER is GOLDSMITH_BUILDS_PER_TEAM now"
+
+
 def test_the_brokers_password_is_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOLDSMITH_REDIS_URL", "redis://:hunter2@redis.example/0")
     found = load_settings()

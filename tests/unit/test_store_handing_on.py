@@ -263,14 +263,14 @@ class TestOutbox:
         assert messages(database) == [(older, "scan"), (newer, "scan")]
 
 
-class TestCallers:
-    def submit(self, database: Database, requester: str) -> str:
+class TestTeams:
+    def submit(self, database: Database, requester: str, team: str | None = None) -> str:
         with database.write() as session:
-            return builds.submit(session, replace(submission(), requester=requester)).id
+            return builds.submit(session, replace(submission(), requester=requester, team=team)).id
 
-    def sent(self, database: Database, per_caller: int) -> list[tuple[str, str]]:
+    def sent(self, database: Database, per_team: int) -> list[tuple[str, str]]:
         with database.write() as session:
-            found = outbox.due(session, per_caller=per_caller)
+            found = outbox.due(session, per_team=per_team)
             outbox.mark_sent(session, found)
             return [(one.build_id, one.queue) for one in found]
 
@@ -291,6 +291,25 @@ class TestCallers:
         complete(database, claim(database, first, SCAN))
         complete(database, claim(database, first, RELEASE))
         assert self.sent(database, 2) == [(third, "build")]
+
+    def test_count_what_all_of_theirs_have_at_work(self, database: Database) -> None:
+        first, second, third = (self.submit(database, name, "web") for name in ("ann", "bob", "eve"))
+        alone = [self.submit(database, "web") for _ in range(2)]  # named like the team, and none of it
+        other = self.submit(database, "eve", "shop")
+        assert [build_id for build_id, _ in self.sent(database, 2)] == [first, second, *alone, other]
+        held = claim(database, first)
+        assert self.sent(database, 2) == []
+        with database.write() as session:
+            builds.end(session, builds.get(session, held.build_id), State.FAILED, PROBLEM)
+        assert self.sent(database, 2) == [(third, "build")]
+
+    def test_that_are_all_at_their_limit_hold_nothing_else_back(self, database: Database) -> None:
+        for name, team in (("ann", "web"), ("eve", None)):
+            self.submit(database, name, team)
+            self.submit(database, name, team)
+        assert len(self.sent(database, 1)) == 2
+        later, lone = self.submit(database, "bob", "shop"), self.submit(database, "zoe")
+        assert self.sent(database, 1) == [(later, "build"), (lone, "build")]
 
     def test_are_refused_when_as_many_builds_wait_as_may(self, database: Database) -> None:
         submit(database)

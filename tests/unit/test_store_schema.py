@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from builder.ledger import stored
 from builder.pipeline.evidence import BuildEvidence
 from builder.planning.agreement import requested
 from builder.recipes.reading import canonical_json, read_recipe
-from builder.store import audit, builds, errands, idempotency, journal, packages, webhooks
+from builder.store import audit, builds, errands, idempotency, journal, outbox, packages, webhooks
 from builder.store import database as module
 from builder.store.callers import AuditEntry
 from builder.store.database import Database, DatabaseUnavailable
@@ -36,7 +37,7 @@ from builder.store.scopes import Scope
 from builder.store.states import BUILD, RESOLVE, Purpose
 from tests.unit.evidence import build_evidence, digest, lock, whole_evidence
 from tests.unit.ledgers import append_records, tree_rows
-from tests.unit.stored import claim, submit
+from tests.unit.stored import claim, submission, submit
 
 pytest_plugins = ["tests.unit.databases"]
 # Each of these brings tables of its own, whichever tests run.
@@ -80,7 +81,7 @@ def test_down_to_nothing_and_up_again(url: str) -> None:
         assert set(inspect(connection).get_table_names()) == TABLES | {"alembic_version"}
 
 
-@pytest.mark.parametrize("revision", ["0013", "0012", "0011", "0010", "0009", "base"])
+@pytest.mark.parametrize("revision", ["0014", "0013", "0012", "0011", "0010", "0009", "base"])
 def test_down_and_up_again_with_data_over_the_services_own_connection(database: Database, revision: str) -> None:
     """Which holds what refers to other rows to it, unlike a connection of Alembic's own to SQLite."""
     append_records(database, 3)
@@ -95,6 +96,22 @@ def test_down_and_up_again_with_data_over_the_services_own_connection(database: 
         found = session.get(Build, build_id)
         assert (found is None) == (revision == "base")
         assert [step.name for step in journal.steps_of(session, build_id)] == ["run"] * (revision != "base")
+
+
+def test_callers_and_builds_outlive_their_teams(database: Database) -> None:
+    """Without teams each caller is one again, and nobody's key or build is lost."""
+    with database.write() as session:
+        key = create_key(session, "ann", team="shop")
+        made = builds.submit(session, replace(submission(), team="shop")).id
+    with database.write() as session:
+        command.downgrade(config(session.connection()), "0014")
+    database.migrate()
+    with database.write() as session:
+        found = find_key(session, key)
+        assert found is not None
+        assert (found.name, found.team, found.scopes) == ("ann", None, ["admin"])
+        assert builds.get(session, made).team is None
+        assert [one.build_id for one in outbox.due(session, per_team=1)] == [made]
 
 
 def test_builds_from_before_there_were_purposes_are_releases_without_a_lock(empty_url: str) -> None:

@@ -29,7 +29,7 @@ from workers.dispatcher import hand_out_errands, publish, schedule_rescan, sweep
 from workers.reaper import reap, send_lost_again
 
 pytest_plugins = ["tests.unit.databases"]
-QUEUES = ("build", "scan", "release")
+QUEUES = ("build", "scan", "release", "errands")
 
 
 @pytest.fixture
@@ -241,8 +241,8 @@ class TestErrands:
             [
                 ("release", "goldsmith.sign", [numbers["sign"]]),
                 ("release", "goldsmith.checkpoint", [numbers["checkpoint"]]),
-                ("scan", "goldsmith.rescan", [numbers["rescan"]]),
-                ("scan", "goldsmith.notify", [numbers["notify"]]),
+                ("errands", "goldsmith.rescan", [numbers["rescan"]]),
+                ("errands", "goldsmith.notify", [numbers["notify"]]),
             ]
         )
 

@@ -23,6 +23,7 @@ class Role(StrEnum):
     BUILD = "build"
     SCAN = "scan"
     RELEASE = "release"
+    ERRANDS = "errands"
     REBUILD = "rebuild"
     DISPATCHER = "dispatcher"
 
@@ -80,7 +81,7 @@ def _roles_of_settings() -> list[Role]:
     if "GOLDSMITH_ENGINE_URL" in named:
         asked.append(Role.REBUILD if "GOLDSMITH_REBUILDER_IDENTITY" in named else Role.BUILD)
     if named & {"GOLDSMITH_TRIVY_DATABASE", "GOLDSMITH_TRIVY"}:
-        asked.append(Role.SCAN)
+        asked += [Role.SCAN, Role.ERRANDS]
     if "GOLDSMITH_LEDGER_KEY_FILE" in named:
         asked.append(Role.RELEASE)
     return asked
@@ -98,7 +99,7 @@ def _checks(invocation: Invocation, roles: list[Role]) -> list[Check]:
     if Role.CLIENT in roles:
         found |= {check.name: check for check in client.checks(invocation)}
         urls += _api_url(invocation)
-    roomy = (Role.BUILD, Role.REBUILD, Role.SCAN)
+    roomy = (Role.BUILD, Role.REBUILD, Role.SCAN, Role.ERRANDS)
     serving = sorted((one for one in roles if one is not Role.CLIENT), key=lambda one: one not in roomy)
     if serving:
         settings: Settings | None = None

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _MIB = 1024 * 1024
 # A build has gigabytes on disk for a while; the others write little.
-_ROOM = {"build": (1024, 8 * 1024), "rebuild": (1024, 8 * 1024), "scan": (1024, 4 * 1024)}
+_ROOM = {"build": (1024, 8 * 1024), "rebuild": (1024, 8 * 1024), "scan": (1024, 4 * 1024),
+         "errands": (1024, 4 * 1024)}  # fmt: skip
 _LITTLE_ROOM = (100, 1024)
+# A process that is heard of every five seconds, on a busy machine.
+SILENT_SECONDS = 45.0
 _MIGRATE = "`goldsmith admin migrate` makes it, and brings it up to date"
 
 
@@ -31,6 +34,7 @@ def checks(role: str, settings: Settings) -> list[Check]:
         "programs": (_programs, "install the Debian packages mmdebstrap and dpkg"),
         "trivy": (lambda: _trivy(settings), "install it anew, or set GOLDSMITH_TRIVY"),
         "trivy-database": (lambda: _trivy_database(settings), "`goldsmith database update` fetches one"),
+        "pulse": (lambda: _pulse(settings), "restart it; its log says what it did last"),
         "git": (lambda: _git(settings), "install the Debian package git"),
         "disk": (lambda: _disk(settings, role), "free some space, or set GOLDSMITH_STATE_DIRECTORY"),
     }  # fmt: skip
@@ -39,11 +43,12 @@ def checks(role: str, settings: Settings) -> list[Check]:
 
 _OF_ROLE = {
     "api": ("database", "redis", "registry", "recipes", "policy", "git", "disk"),
-    "build": ("database", "redis", "registry", "engine", "programs", "disk"),
-    "scan": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk"),
-    "release": ("database", "redis", "registry", "policy", "disk"),
-    "rebuild": ("database", "redis", "registry", "engine", "programs", "disk"),
-    "dispatcher": ("database", "redis", "registry", "policy"),
+    "build": ("database", "redis", "registry", "engine", "programs", "disk", "pulse"),
+    "scan": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk", "pulse"),
+    "errands": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk", "pulse"),
+    "release": ("database", "redis", "registry", "policy", "disk", "pulse"),
+    "rebuild": ("database", "redis", "registry", "engine", "programs", "disk", "pulse"),
+    "dispatcher": ("database", "redis", "registry", "policy", "pulse"),
 }
 
 
@@ -202,6 +207,21 @@ def _trivy_database(settings: Settings) -> Finding:
     if age > limit * 0.75:
         return warn(f"{told}; the limit is {settings.trivy_database_hours}", fetch)
     return ok(told)
+
+
+def _pulse(settings: Settings) -> Finding:
+    from builder.pulse import silences
+
+    if settings.pulse_directory is None:
+        return ok("not looked at: no GOLDSMITH_PULSE_DIRECTORY is set")
+    found = silences(settings.pulse_directory)
+    if not found:
+        return fail("none of its processes runs here", "start it")
+    stuck = {pid: silent for pid, silent in found.items() if silent > SILENT_SECONDS}
+    if stuck:
+        told = ", ".join(f"process {pid} for {silent:.0f} s" for pid, silent in stuck.items())
+        return fail(f"silent: {told}", "restart it; its log says what it did last")
+    return ok(f"{len(found)} process{'es' if len(found) > 1 else ''}, heard of within {max(found.values()):.0f} s")
 
 
 def _disk(settings: Settings, role: str) -> Finding:

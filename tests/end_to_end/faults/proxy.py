@@ -16,6 +16,7 @@ class Mode(Enum):
     CUT = "cut"  # every connection ends at once, those that stand too
     SLOW = "slow"  # a tenth of a second before each piece
     GARBAGE = "garbage"  # whoever asks is answered with noise
+    TORN = "torn"  # of an answer half of its first piece comes, and then nothing
 
 
 class Proxy:
@@ -23,13 +24,16 @@ class Proxy:
         self._target = target
         self._mode = Mode.PASS
         self._open: set[socket.socket] = set()
+        self._of = b""
+        self.torn = 0
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
     @contextmanager
-    def behaving(self, mode: Mode) -> Iterator[None]:
-        self._mode = mode
+    def behaving(self, mode: Mode, of: bytes = b"") -> Iterator[None]:
+        """`of` is in the requests whose answers are torn."""
+        self._mode, self._of = mode, of
         if mode is Mode.CUT:
             for one in list(self._open):
                 with suppress(OSError):
@@ -60,17 +64,32 @@ class Proxy:
                 return
             with socket.create_connection(("127.0.0.1", self._target), 10) as server:
                 self._open |= {client, server}
-                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                asked: list[bytes] = []
+                back = threading.Thread(target=self._pump, args=(server, client, asked), daemon=True)
                 back.start()
-                self._pump(client, server)
+                self._pump(client, server, None, asked)
                 back.join()
                 self._open -= {client, server}
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        asked: list[bytes] | None = None,
+        asking: list[bytes] | None = None,
+    ) -> None:
+        """`asked` is what an answer's connection was last asked, `asking` where a request's is written down."""
         with suppress(OSError):
             while data := source.recv(65536):
+                if asking is not None:
+                    asking[:] = [data]
                 if self._mode is Mode.SLOW:
                     time.sleep(0.1)
+                if self._mode is Mode.TORN and asked and self._of in asked[0]:
+                    self.torn += 1
+                    target.sendall(data[: len(data) // 2])
+                    source.shutdown(socket.SHUT_RDWR)
+                    break
                 target.sendall(data)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)

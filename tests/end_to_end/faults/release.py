@@ -14,12 +14,11 @@ from builder.registry.manifests import Manifests
 from builder.registry.reference import Reference
 from builder.registry.referrers import Referrers
 from tests.end_to_end.faults import points
-from workers import errands, release
+from workers import release
 from workers.app import app
 
 __all__ = ["app", "release"]
 
-errands._CHECKPOINT_LEASE = 2.0  # a test has not the time
 points.stages()
 points.around(signing, "_keep_log", "log")
 points.around(signing, "signed_by_us", "signature")
