@@ -174,7 +174,7 @@ class Assembly:
         found: list[str] = []
         for package in packages:
             listed = self.container.read(f"/var/lib/dpkg/info/{package}.list") or b""
-            found += listed.decode("utf-8", "surrogateescape").splitlines()
+            found += filter(None, listed.decode("utf-8", "surrogateescape").split("\n"))
         return found
 
     def accounts(self) -> Accounts:
@@ -266,10 +266,13 @@ class Assembly:
 
 
 def parse_status(status: bytes) -> set[tuple[str, str, str]]:
-    """(name, version, architecture) of every package that dpkg's status calls installed."""
+    """(name, version, architecture) of every package that dpkg's status calls installed.
+
+    Lines end as they do for dpkg and scanners, or what hides in one of them would be a package here alone.
+    """
     found = set()
     for stanza in status.decode("utf-8", "replace").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        fields = dict(line.split(": ", 1) for line in stanza.split("\n") if ": " in line and line[0] != " ")
         if fields.get("Status") == "install ok installed" and {"Package", "Version", "Architecture"} <= fields.keys():
             found.add((fields["Package"], fields["Version"], fields["Architecture"]))
     return found

@@ -27,7 +27,7 @@ class Ownership:
                 continue
             name = entry.path.removeprefix(_INFO).removesuffix(b".list").partition(b":")[0].decode("utf-8", "replace")
             package = Package(name, versions.get(name, ""))
-            for line in _file(tree, entry.path).splitlines():
+            for line in _file(tree, entry.path).split(b"\n"):
                 diverted_to, by = moved.get(line, (line, name))
                 path = (line if by == name else diverted_to).lstrip(b"/")
                 top, slash, rest = path.partition(b"/")
@@ -49,7 +49,7 @@ def _versions(status: bytes) -> dict[str, str]:
     """Package name -> version. Versions of one name agree: packages of several architectures are kept in step."""
     versions = {}
     name = ""
-    for line in status.decode("utf-8", "replace").splitlines():
+    for line in status.decode("utf-8", "replace").split("\n"):
         key, _, value = line.partition(": ")
         if key == "Package":
             name = value
@@ -60,5 +60,5 @@ def _versions(status: bytes) -> dict[str, str]:
 
 def _diversions(data: bytes) -> dict[bytes, tuple[bytes, str]]:
     """Original path -> (where other packages' files go instead, the package that asked for it)."""
-    lines = data.splitlines()
+    lines = data.split(b"\n")
     return {lines[at]: (lines[at + 1], lines[at + 2].decode("utf-8", "replace")) for at in range(0, len(lines) - 2, 3)}

@@ -160,7 +160,7 @@ def _installed(services: Services, task: Task, base: Base) -> tuple[bytes, str]:
 
 def _suite(container: Container) -> str:
     release = container.read("/usr/lib/os-release") or container.read("/etc/os-release") or b""
-    for line in release.decode("utf-8", "replace").splitlines():
+    for line in release.decode("utf-8", "replace").split("\n"):
         if line.startswith("VERSION_CODENAME="):
             suite = line.partition("=")[2].strip().strip("\"'")
             # Somebody else's word, which names a directory of ours and stands in a sources.list.

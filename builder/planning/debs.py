@@ -175,4 +175,5 @@ def made_at(path: Path) -> int:
 def field(control: str, name: str) -> str:
     """One single-line field of control text; empty when it is not there."""
     prefix = name + ":"
-    return next((line[len(prefix) :].strip() for line in control.splitlines() if line.startswith(prefix)), "")
+    # Not splitlines(): it ends lines where dpkg does not.
+    return next((line[len(prefix) :].strip() for line in control.split("\n") if line.startswith(prefix)), "")

@@ -145,7 +145,9 @@ def _members(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, bytes 
 
 def _require_sums(path: Path, sums: bytes, found: dict[str, str]) -> None:
     told: dict[str, str] = {}
-    for line in sums.decode("utf-8", "replace").splitlines():
+    if not sums.endswith(b"\n"):
+        raise ArchiveAltered(f"{path}: {_SUMS} does not end with a line")
+    for line in sums[:-1].decode("utf-8", "replace").split("\n"):
         match = _SUM.fullmatch(line)
         if match is None or match[2] in told:
             raise ArchiveAltered(f"{path}: {_SUMS} has a line that is not of its form: {line[:100]!r}")

@@ -111,3 +111,9 @@ class TestStatus:
 
     def test_of_nothing_is_nothing(self) -> None:
         assert parse_status(b"") == set()
+
+    @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+    def test_a_line_ends_where_it_does_for_dpkg_so_that_none_hides_a_package_in_another(self, end: str) -> None:
+        hidden = end.join(("Description: x", "Package: gone", "Version: 9"))
+        status = f"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n{hidden}\n"
+        assert parse_status(status.encode()) == {("a", "1", "all")}

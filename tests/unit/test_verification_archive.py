@@ -71,6 +71,13 @@ def test_a_member_that_is_gone_or_new_is_named(tmp_path: Path, name: str) -> Non
         read_archive(archive(tmp_path / "b.tar", MEMBERS, sums(fewer)))
 
 
+@pytest.mark.parametrize("end", ["", "\r", "\v", "\x85", "\u2028", "\n\n"])
+def test_the_lines_of_the_sums_end_in_one_way_alone(tmp_path: Path, end: str) -> None:
+    told = sums(MEMBERS)[:-1] + end.encode()
+    with pytest.raises(ArchiveAltered, match="SHA256SUMS"):
+        read_archive(archive(tmp_path / "a.tar", MEMBERS, told))
+
+
 def test_the_config_is_the_manifests(tmp_path: Path) -> None:
     with pytest.raises(ArchiveAltered, match=r"config\.json is sha256:"):
         read_archive(archive(tmp_path / "a.tar", {**MEMBERS, "config.json": b"{ }"}))
