@@ -1,4 +1,4 @@
-"""A network that can be cut, slow or full of nonsense: a TCP proxy on loopback between our processes and a server."""
+"""A network that can be cut, slow, full of nonsense or of lies: a TCP proxy on loopback before a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 
@@ -23,6 +23,7 @@ class Proxy:
         self._target = target
         self._mode = Mode.PASS
         self._open: set[socket.socket] = set()
+        self._lie: tuple[bytes, bytes] | None = None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -38,6 +39,16 @@ class Proxy:
             yield
         finally:
             self._mode = Mode.PASS
+
+    @contextmanager
+    def lying(self, truth: bytes, lie: bytes) -> Iterator[None]:
+        """Answers have a lie where they had the truth. Both are of one length, or nobody could read the answers."""
+        assert len(truth) == len(lie)
+        self._lie = truth, lie
+        try:
+            yield
+        finally:
+            self._lie = None
 
     def close(self) -> None:
         self._server.close()
@@ -60,17 +71,20 @@ class Proxy:
                 return
             with socket.create_connection(("127.0.0.1", self._target), 10) as server:
                 self._open |= {client, server}
-                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                back = threading.Thread(target=self._pump, args=(server, client, self._told), daemon=True)
                 back.start()
-                self._pump(client, server)
+                self._pump(client, server, bytes)
                 back.join()
                 self._open -= {client, server}
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _told(self, answer: bytes) -> bytes:
+        return answer.replace(*self._lie) if self._lie else answer
+
+    def _pump(self, source: socket.socket, target: socket.socket, told: Callable[[bytes], bytes]) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 if self._mode is Mode.SLOW:
                     time.sleep(0.1)
-                target.sendall(data)
+                target.sendall(told(data))
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
