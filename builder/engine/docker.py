@@ -19,6 +19,7 @@ from builder.engine.container import SECRETS, Container
 from builder.engine.disk import DiskQuota
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, own_network
+from builder.engine.owners import Owners
 from builder.engine.syscalls import build_profile
 from builder.errors import Rejected, SettingsInvalid, Unavailable
 
@@ -259,9 +260,11 @@ class Engine:
         }
 
     def _container(self, container_id: str, build_id: str) -> Container:
-        root = Path(str(self._about.get("DockerRootDir") or "/nonexistent"))
+        directory = str(self._about.get("DockerRootDir") or "/nonexistent")
+        root = Path(directory)
         quota = DiskQuota(self._client.api, container_id, self._limits.disk_bytes, root if root.is_dir() else None)
-        return Container(self._client.api, container_id, build_id, quota)
+        owners = Owners.below(directory) if "userns" in self._security else Owners()
+        return Container(self._client.api, container_id, build_id, quota, owners)
 
     @contextmanager
     def _needing(self, image: str) -> Iterator[None]:
