@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,9 +31,10 @@ shift 2 && exec "$@"
 
 
 class OwnEngine:
-    """`options` are more of dockerd's arguments. With any it has mounts of its own, and cannot be restarted."""
+    """`options` are more of dockerd's arguments. With any it has mounts of its own, and cannot be restarted; without a
+    `bridge` it has its networks for itself."""
 
-    def __init__(self, directory: Path, bridge: str, options: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, bridge: str | None, options: Sequence[str] = ()) -> None:
         self._directory = directory
         self._bridge = bridge
         self._options = options
@@ -46,10 +47,13 @@ class OwnEngine:
         argv = [
             "dockerd", "--host", self.url, "--data-root", str(self._directory / "data"), "--exec-root",
             str(self._directory / "run"), "--pidfile", str(self._directory / "dockerd.pid"),
-            "--iptables=false", "--ip-masq=false", "--bridge", self._bridge, *self._options,
+            "--iptables=false", "--ip-masq=false", *self._options,
         ]  # fmt: skip
-        if self._options:
-            own = ["unshare", "--mount", "sh", "-euc", _IN_OWN_MOUNTS, "sh"]
+        if self._bridge:
+            argv += ["--bridge", self._bridge]
+        if self._options or not self._bridge:
+            apart = [] if self._bridge else ["--net"]
+            own = ["unshare", "--mount", *apart, "sh", "-euc", _IN_OWN_MOUNTS, "sh"]
             argv = [*own, str(FIRST_OF_NAMESPACE), str(self._directory / "subordinate"), *argv]
         self._process.start(argv, os.environ, ROOT)
         for _ in range(300):
@@ -77,12 +81,12 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(*options: str) -> Iterator[OwnEngine]:
-    """An engine in a directory of its own, below /tmp: the path of a socket is short."""
+def own_engine(*options: str, apart: bool = False) -> Iterator[OwnEngine]:
+    """An engine in a directory of its own, below /tmp: the path of a socket is short. `apart`: its networks too."""
     name = uuid4().hex[:8]
     directory = Path("/tmp") / f"goldsmith-{name}"
     directory.mkdir(mode=0o755)
-    with _bridge(f"gs-{name}") as bridge:
+    with nullcontext() if apart else _bridge(f"gs-{name}") as bridge:
         engine = OwnEngine(directory, bridge, options)
         try:
             yield engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -22,8 +21,6 @@ from builder.store import builds
 from builder.store.builds import Submission
 from builder.store.database import Database
 from builder.store.states import BUILD
-from tests.integration.busybox import LIMITS
-from tests.integration.own_engine import CRUN, own_engine
 
 QUOTA = 48 << 20
 
@@ -140,14 +137,6 @@ class TestRuntimes:
             assert container._inspect()["HostConfig"]["Runtime"] == "runc"
         assert named.identity().endswith("runtime runc")
         named.close()
-
-    def test_another_one(self, root: Path, build_id: str) -> None:
-        with own_engine(*CRUN) as own, closing(Engine(own.url, LIMITS, runtime="crun")) as named:
-            image = named.import_root(root, build_id)
-            with named.build_container(image, build_id, {}) as container:
-                assert container.run(["true"], check=lambda: None, deadline=time.monotonic() + 20).exit_code == 0
-                assert container._inspect()["HostConfig"]["Runtime"] == "crun"
-            assert named.identity().endswith("runtime crun")
 
     def test_one_that_the_engine_does_not_know_is_told_with_those_it_does(
         self, docker_engine: str, image: str, build_id: str

@@ -87,7 +87,7 @@ FAILING: dict[str, str] = {
     "a token or password in its environment": "env | grep -qi -e token -e password -e secret",
     "a process of the host": "grep -a -e cel[e]ry -e docke[r]d /proc/[0-9]*/cmdline",
     "a mounted directory of the host": "grep -v -e ^overlay -e ^proc -e ^tmpfs -e ^devpts -e ^sysfs -e ^cgroup"
-    " -e ^mqueue -e ^shm -e '/dev/[a-z]* devtmpfs ' /proc/mounts"
+    " -e ^mqueue -e ^shm -e '/\\(dev\\|proc\\)/[a-z_]* devtmpfs ' /proc/mounts"
     " | grep -v -e /etc/resolv.conf -e /etc/hostname -e /etc/hosts | grep -q .",
     "more processes by its own word": "ulimit -u unlimited && test $(ulimit -u) = unlimited && false",
     "larger files by its own word": "ulimit -f unlimited",
