@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,9 @@ class Database:
         self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # Webhooks' secrets are in it. What SQLite keeps beside it gets its mode.
+            with suppress(OSError):  # told when it is opened
+                Path(parsed.database).touch(mode=0o660)
         arguments = {"timeout": _PATIENCE_SECONDS} if self._sqlite else _postgresql_arguments(parsed)
         self._engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=not self._sqlite)
         if self._sqlite:

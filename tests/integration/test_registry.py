@@ -262,6 +262,7 @@ def test_a_registry_with_passwords_lets_in_whom_it_knows(tmp_path: Path) -> None
         repository = Repository(address, "private")
         manifest, blobs = an_image(tmp_path / "image")
         config = tmp_path / "config.json"
+        config.touch(0o600)
         config.write_text(json.dumps({"auths": {address: {"auth": base64.b64encode(b"ci:s3cret-canary").decode()}}}))
         with RegistryClient(Access(credentials=DockerConfig(config)), lock_directory=tmp_path) as client:
             client.ping(address)
