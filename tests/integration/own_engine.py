@@ -64,6 +64,10 @@ class OwnEngine:
                 time.sleep(0.1)
         raise AssertionError(self._process.tail())
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid()
+
     def restart(self) -> None:
         os.kill(self._process.pid(), signal.SIGKILL)
         time.sleep(2)
@@ -96,6 +100,21 @@ def own_engine(*options: str, apart: bool = False) -> Iterator[OwnEngine]:
             # One that was killed leaves its data mounted on itself.
             subprocess.run(["umount", "--recursive", str(directory / "data")], check=False, capture_output=True)
             shutil.rmtree(directory, ignore_errors=True)
+        assert _left(directory) == [], "an engine and its containers leave nothing on the host"
+
+
+def _left(directory: Path) -> list[str]:
+    """Its processes, mounts and files, once they had a moment to end."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = [str(directory)] if directory.exists() else []
+        found += [line for line in Path("/proc/mounts").read_text().splitlines() if f"{directory}/" in line]
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended
+                found += [line] if f"{directory}/" in (line := process.read_text().replace("\0", " ")) else []
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 @contextmanager
