@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from builder.errors import SettingsInvalid
+
 # What stands in documentation, and what programs come with.
 _EXAMPLES = frozenset(
     (
@@ -29,6 +31,13 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def refuse_open(path: Path, setting: str) -> None:
+    """Raises SettingsInvalid for a file that group or others may read or write, and OSError."""
+    mode = open_to_others(path)
+    if mode is not None:
+        raise SettingsInvalid(f"{setting}: {path} has mode {mode}: others may read it", hint=f"chmod 600 {path}")
 
 
 def open_to_others(path: Path) -> str | None:

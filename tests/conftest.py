@@ -1,16 +1,20 @@
-"""What more than one kind of test needs: a Docker Engine, the one that answers or else one of our own."""
+"""What more than one kind of test needs: a Docker Engine, that which answers or one of our own, and a tiny image."""
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import docker
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from builder.engine.docker import Engine
 from scripts.stack.services import Stack
+from tests.integration.busybox import LIMITS, busybox_root
 
 # A shell that starts the tests in the background makes them deaf to Ctrl-C, and with them every program that a test
 # sends it to.
@@ -24,6 +28,38 @@ def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     stack.start("engine")
     yield stack.engine_url
     stack.process("engine").stop()
+
+
+@pytest.fixture(scope="session")
+def engine(docker_engine: str) -> Iterator[Engine]:
+    found = Engine(docker_engine, LIMITS)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def sdk(docker_engine: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=docker_engine)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tar of a root file system with nothing in it but busybox."""
+    return busybox_root(tmp_path_factory.mktemp("busybox"))
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, sdk: docker.DockerClient, root: Path) -> Iterator[str]:
+    key = f"test-{secrets.token_hex(6)}"
+    yield engine.import_root(root, key)
+    sdk.images.remove(f"goldsmith-cache:{key}", force=True)
+
+
+@pytest.fixture
+def build_id() -> str:
+    return f"test{secrets.token_hex(11)}"
 
 
 class ByEngine(LoadScopeScheduling):

@@ -18,6 +18,7 @@ from docker.errors import APIError, NotFound
 from builder.engine.disk import DiskQuota
 from builder.engine.faults import said, translated
 from builder.engine.network import own_network
+from builder.engine.owners import Owners
 from builder.errors import Rejected
 
 _POLL_SECONDS = 0.2
@@ -63,11 +64,14 @@ class Ran:
 class Container:
     """Starts at the first command. `check` is called a few times a second and may raise, which ends the wait."""
 
-    def __init__(self, api: APIClient, container_id: str, build_id: str, disk: DiskQuota) -> None:
+    def __init__(
+        self, api: APIClient, container_id: str, build_id: str, disk: DiskQuota, owners: Owners = Owners()
+    ) -> None:
         self._api = api
         self.id = container_id
         self._build_id = build_id
         self.disk = disk
+        self._owners = owners
         self._started = False
 
     def start(self) -> None:
@@ -234,7 +238,7 @@ class Container:
                 if name in names and member.isfile():
                     content = tar.extractfile(member)
                     assert content is not None
-                    found[name] = member, content.read(_LARGEST_FILE)
+                    found[name] = self._owners.inside(member), content.read(_LARGEST_FILE)
         return found
 
     def header(self, path: str) -> tuple[tarfile.TarInfo, bytes] | None:
@@ -247,7 +251,7 @@ class Container:
             if member is None:
                 return None
             file = tar.extractfile(member) if member.isfile() else None
-            return member, file.read(1024 * 1024) if file else b""
+            return self._owners.inside(member), file.read(1024 * 1024) if file else b""
 
     def put(self, tar: bytes | io.IOBase) -> None:
         """Unpack a tar at the root. Raises FilesImpossible when the image has something else in its way."""

@@ -18,7 +18,8 @@ from docker.types import Ulimit
 from builder.engine.container import SECRETS, Container
 from builder.engine.disk import DiskQuota
 from builder.engine.faults import EngineUnavailable, said, translated
-from builder.engine.network import BUILD_LABEL, own_network
+from builder.engine.network import BUILD_LABEL, is_here, own_network
+from builder.engine.owners import Owners
 from builder.engine.syscalls import build_profile
 from builder.errors import Rejected, SettingsInvalid, Unavailable
 
@@ -30,6 +31,8 @@ _CAPABILITIES = [
 ]  # fmt: skip
 # Of those that an engine gives, what no server needs and an attacker wants.
 _NOT_IN_TRIALS = ["AUDIT_WRITE", "MKNOD", "NET_RAW"]
+# What the engine's host can hold a container to, by the names of `GET /info`.
+_HELD = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
@@ -202,10 +205,16 @@ class Engine:
         """A container of a finished image, run as its configuration says, on a network of its own.
 
         Nothing is routed out of that network; the host itself can be reached through it.
-        With `command` the image's entrypoint is replaced: to look at an image that has no server to start.
+        With `command` the image's entrypoint is replaced: to look at an image that has no server to start. Without, it
+        must be within our reach. Raises CommandMissing and SettingsInvalid.
         """
         replaced: dict[str, Any] = {"entrypoint": command, "command": []} if command else {}
         with own_network(self._client.api, build_id, internal=True) as network:
+            if command is None and not is_here(self._client.api, network):
+                raise SettingsInvalid(
+                    "GOLDSMITH_ENGINE_URL: the engine's networks are not on this host, so no server there can be asked",
+                    hint="run the build worker where they are, or have recipes without tests of ports and http",
+                )
             with translated():
                 try:
                     created = self._client.containers.create(
@@ -248,6 +257,12 @@ class Engine:
                     network.remove()
 
     def _limited(self) -> dict[str, Any]:
+        """Raises SettingsInvalid if the engine's host would not hold a container to it: the engine itself goes on."""
+        if loose := [what for told, what in _HELD.items() if self._about.get(told) is False]:
+            raise SettingsInvalid(
+                f"GOLDSMITH_ENGINE_URL: the engine cannot limit the {', '.join(loose)} of a container",
+                hint="a rootless one needs control groups of version 2, delegated to its user",
+            )
         return {
             "mem_limit": self._limits.memory_bytes,
             "memswap_limit": self._limits.memory_bytes,
@@ -259,9 +274,11 @@ class Engine:
         }
 
     def _container(self, container_id: str, build_id: str) -> Container:
-        root = Path(str(self._about.get("DockerRootDir") or "/nonexistent"))
+        directory = str(self._about.get("DockerRootDir") or "/nonexistent")
+        root = Path(directory)
         quota = DiskQuota(self._client.api, container_id, self._limits.disk_bytes, root if root.is_dir() else None)
-        return Container(self._client.api, container_id, build_id, quota)
+        owners = Owners.below(directory) if "userns" in self._security else Owners()
+        return Container(self._client.api, container_id, build_id, quota, owners)
 
     @contextmanager
     def _needing(self, image: str) -> Iterator[None]:

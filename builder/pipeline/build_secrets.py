@@ -13,7 +13,7 @@ from builder.engine.secrets import LONGEST, SHORTEST, BuildSecrets
 from builder.errors import Fault, Rejected, SettingsInvalid
 from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
-from builder.private import open_to_others
+from builder.private import refuse_open
 from builder.recipes.model import Recipe
 
 _HINT = "an operator puts it into a file RECIPE/NAME, mode 0600, below GOLDSMITH_BUILD_SECRETS_DIRECTORY"
@@ -63,13 +63,10 @@ def _value(directory: Path | None, recipe: str, name: str) -> bytes:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise SecretUnavailable(f"{missing}: it is no plain file", hint=_HINT)
-        mode, value = open_to_others(path), path.read_bytes()
+        refuse_open(path, "GOLDSMITH_BUILD_SECRETS_DIRECTORY")
+        value = path.read_bytes()
     except OSError as error:
         raise SecretUnavailable(f"{missing}: {error.strerror}", hint=_HINT) from error
-    if mode is not None:
-        raise SettingsInvalid(
-            f"GOLDSMITH_BUILD_SECRETS_DIRECTORY: {path} has mode {mode}: others may read it", hint=f"chmod 600 {path}"
-        )
     if not SHORTEST <= len(value.strip()) <= LONGEST:
         raise SettingsInvalid(
             f"GOLDSMITH_BUILD_SECRETS_DIRECTORY: {path} has {len(value.strip())} bytes; "

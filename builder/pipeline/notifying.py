@@ -23,6 +23,7 @@ from builder import __version__
 from builder.addresses import addresses_of, is_public
 from builder.errors import GoldsmithError, Rejected, SettingsInvalid, Unavailable
 from builder.pipeline.services import Services
+from builder.private import refuse_open
 from builder.store import webhooks
 from builder.store.errands import Taken
 from builder.store.findings import Stored
@@ -149,6 +150,7 @@ def _signature(secret: bytes, message_id: str, at: str, content: bytes) -> str:
 def _secret(path: Path) -> bytes:
     hint = "`whsec_` and the base64 of 24 to 64 bytes"
     try:
+        refuse_open(path, "GOLDSMITH_WEBHOOK_SECRET_FILE")
         found = base64.b64decode(path.read_text("ascii").strip().removeprefix("whsec_"), validate=True)
     except (OSError, UnicodeDecodeError, binascii.Error) as error:
         raise SettingsInvalid(f"GOLDSMITH_WEBHOOK_SECRET_FILE: {path} holds no secret", hint=hint) from error

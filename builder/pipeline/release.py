@@ -23,7 +23,6 @@ from builder.pipeline.signing import beside_image, sign_release
 from builder.pipeline.stage import Task
 from builder.pipeline.staging import spool_of, take_back
 from builder.registry.artifact import BUNDLE, artifact_manifest, bundle_manifest
-from builder.registry.errors import DigestMismatch
 from builder.registry.reference import Repository
 from builder.signing.signer import SignedBundle
 from builder.store import attachments, builds, journal, releases
@@ -61,9 +60,7 @@ class ReleaseStage:
         _ = services.ledger_key  # without one nobody could sign what is recorded: no release begins
         source = services.staging(publish.repository)
         with task.journal.step("sign") as step:
-            found = services.registry.manifests.get(source.at(image.digest))
-            if len(found.data) != image.size:
-                raise DigestMismatch(f"{source}@{image.digest} is not what was staged")
+            services.registry.images.verify(source, image.digest)  # as it was scanned, or nothing is signed
             bundles = sign_release(services, task, step, image, target)
             signed = bundles[Kind.PROVENANCE]
             mark = " (SANDBOX, not a real Sigstore)" if signed.sandbox else ""

@@ -23,7 +23,7 @@ from builder.planning.mirrors import Mirrors, find_mirrors
 from builder.policy.checked import checked_policy
 from builder.policy.organisation import DEFAULT, OrganisationPolicy
 from builder.policy.reading import PolicyInvalid
-from builder.private import is_example, open_to_others
+from builder.private import is_example, refuse_open
 from builder.recipes.git import GitSources
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
@@ -263,11 +263,10 @@ def identity_source(settings: Settings) -> IdentitySource:
 
 def _secret(path: Path, setting: str) -> str:
     try:
-        secret, mode = path.read_text("utf-8").strip(), open_to_others(path)
+        refuse_open(path, setting)
+        secret = path.read_text("utf-8").strip()
     except OSError as error:
         raise SettingsInvalid(f"{setting}: {path} cannot be read: {error.strerror}") from error
-    if mode is not None:
-        raise SettingsInvalid(f"{setting}: {path} has mode {mode}: others may read it", hint=f"chmod 600 {path}")
     if is_example(secret):
         raise SettingsInvalid(f"{setting}: {path} has what anybody would try first", hint="choose another password")
     return secret

@@ -11,7 +11,7 @@ import httpx
 
 from builder.image.digests import CHUNK, chunks_of, digest_of
 from builder.image.documents import Descriptor
-from builder.registry.errors import AnswerUnexpected, BlobUnknown, DigestMismatch, RegistryUnavailable
+from builder.registry.errors import CHANGED, AnswerUnexpected, BlobUnknown, DigestMismatch, RegistryUnavailable
 from builder.registry.reference import Repository
 from builder.registry.session import Body, Session
 
@@ -100,6 +100,15 @@ class Blobs:
             destination.unlink(missing_ok=True)
             raise
 
+    def verify(self, repository: Repository, descriptor: Descriptor) -> None:
+        """Read a blob and keep nothing of it. Raises BlobUnknown and DigestMismatch."""
+
+        def attempt() -> None:
+            for _ in self._verified(repository, descriptor):
+                pass
+
+        self._session.retrying(repository.registry, attempt)
+
     def delete(self, repository: Repository, digest: str) -> bool:
         """Take a blob out of a repository. False if it was not there. Raises AnswerUnexpected if none can be."""
         path = f"{repository.name}/blobs/{digest}"
@@ -125,10 +134,7 @@ class Blobs:
         if size < descriptor.size:
             raise httpx.ReadError(f"the blob {descriptor.digest} ended after {size} of {descriptor.size} bytes")
         if size > descriptor.size or f"sha256:{digest.hexdigest()}" != descriptor.digest:
-            raise DigestMismatch(
-                f"{repository} gave other content for the blob {descriptor.digest}",
-                hint="the registry's storage is damaged, or somebody between here and it changes what it says",
-            )
+            raise DigestMismatch(f"{repository} gave other content for the blob {descriptor.digest}", hint=CHANGED)
 
     def _start(self, repository: Repository) -> str:
         path = f"{repository.name}/blobs/uploads/"

@@ -13,6 +13,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from builder.errors import ProgramFailed
+from builder.private import open_to_others
 from builder.process import run
 from builder.registry.errors import CredentialsInvalid
 
@@ -97,6 +98,12 @@ class DockerConfig:
         return _ask_helper(config.store, registry) if config.store else None
 
     def _decode(self, auth: _Auth, registry: str) -> Credentials:
+        mode = open_to_others(self.path)
+        if mode is not None:
+            raise CredentialsInvalid(
+                f"{self.path.name} holds a password for {registry} and has mode {mode}: others may read it",
+                hint=f"chmod 600 {self.path}",
+            )
         if auth.identitytoken:
             raise _token_login(registry, self.path.name)
         if auth.username and auth.password:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from builder.errors import Broken, Rejected, Unavailable
 
+CHANGED = "the registry's storage is damaged, or somebody between here and it changes what it says"
+
 
 class ReferenceInvalid(Rejected):
     slug = "reference-invalid"

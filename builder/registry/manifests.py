@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from builder.image.digests import digest_of
 from builder.image.documents import INDEX_TYPES, MANIFEST_TYPES, Descriptor, media_type_of
-from builder.registry.errors import AnswerUnexpected, DigestMismatch, ManifestUnknown
+from builder.registry.errors import CHANGED, AnswerUnexpected, DigestMismatch, ManifestUnknown
 from builder.registry.reference import Reference, Repository
 from builder.registry.session import Session
 
@@ -58,7 +58,7 @@ class Manifests:
         digest = digest_of(data)
         expected = reference.digest or response.headers.get("docker-content-digest", digest)
         if digest != expected:
-            raise DigestMismatch(f"{repository} gave {digest} where {expected[:80]!r} was asked for")
+            raise DigestMismatch(f"{repository} gave {digest} where {expected[:80]!r} was asked for", hint=CHANGED)
         return FetchedManifest(repository, digest, media_type_of(data), data)
 
     def put(self, reference: Reference, data: bytes) -> PutResult:

@@ -5,6 +5,7 @@ Each source has one method, `token() -> str`, called once for every signing cert
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sigstore.oidc import detect_credential
 
 from builder.errors import Broken, Unavailable
+from builder.private import refuse_open
 from builder.signing.loopback import is_loopback
 
 AUDIENCE = "sigstore"
@@ -62,8 +64,15 @@ class TokenFile:
     path: Path
 
     def token(self) -> str:
-        # Read anew each time: whoever keeps the file replaces the token before it expires.
+        # Read anew each time: whoever keeps the file replaces the token before it expires. Platforms let all in one
+        # container read it; whoever may write it decides who signs.
         try:
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+            if mode & 0o022:
+                raise IdentityRefused(
+                    f"the token file {self.path} has mode {mode:04o}: others may write it",
+                    hint=f"chmod go-w {self.path}",
+                )
             content = self.path.read_text("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
@@ -117,6 +126,7 @@ class ClientCredentials:
 
     def _secret(self) -> str:
         try:
+            refuse_open(self.secret_file, "GOLDSMITH_IDENTITY_CLIENT_SECRET_FILE")
             return self.secret_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"

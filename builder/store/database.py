@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,9 @@ class Database:
         self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # Webhooks' secrets are in it. What SQLite keeps beside it gets its mode.
+            with suppress(OSError):  # told when it is opened
+                Path(parsed.database).touch(mode=0o660)
         arguments = {"timeout": _PATIENCE_SECONDS} if self._sqlite else _postgresql_arguments(parsed)
         # Connections above a pool's size are closed after use: to make one takes longer than to use it.
         # A database in memory has one for each thread.

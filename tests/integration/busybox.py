@@ -6,11 +6,14 @@ import io
 import tarfile
 from pathlib import Path
 
+from builder.engine.docker import Limits
 from builder.planning.apt import AptArchive
 from builder.planning.debs import DebStore
 from builder.planning.mirrors import find_mirrors
 from builder.process import run
 
+# Of a container to attack.
+LIMITS = Limits(memory_bytes=128 << 20, cpus=1.0, processes=64, disk_bytes=48 << 20)
 ACCOUNTS = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",

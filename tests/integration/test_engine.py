@@ -29,39 +29,9 @@ from builder.engine.faults import EngineUnavailable
 from builder.engine.trial import TestFailed, TestResult, run_tests
 from builder.errors import Cancelled
 from builder.recipes.model import CommandTest, FileTest, HttpRequest, HttpTest, Output, PortTest, Test
-from tests.integration.busybox import ACCOUNTS, busybox_root
+from tests.integration.busybox import ACCOUNTS
 
-MEMORY = 128 * 1024 * 1024
-PROCESSES = 64
 DEBIANS_CAPABILITIES = {0, 1, 3, 4, 5, 6, 7, 8, 18, 31}  # capability.h, for what Debian's packages need
-
-
-@pytest.fixture(scope="module")
-def engine(docker_engine: str) -> Iterator[Engine]:
-    found = Engine(docker_engine, Limits(MEMORY, 1.0, PROCESSES))
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def sdk(docker_engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=docker_engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def image(engine: Engine, sdk: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    key = f"test-{secrets.token_hex(6)}"
-    found = engine.import_root(busybox_root(tmp_path_factory.mktemp("busybox")), key)
-    assert engine.cached(key) == found
-    yield found
-    sdk.images.remove(f"goldsmith-cache:{key}", force=True)
-
-
-@pytest.fixture
-def build_id() -> str:
-    return f"test{secrets.token_hex(11)}"
 
 
 @pytest.fixture

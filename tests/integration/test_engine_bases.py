@@ -17,32 +17,12 @@ import pytest
 from docker.errors import ImageNotFound
 
 from builder.engine.bases import BaseImages
-from builder.engine.docker import BaseVanished, Engine, Limits
+from builder.engine.docker import BaseVanished, Engine
 from builder.locking import exclusive
-from tests.integration.busybox import busybox_root
+from tests.integration.busybox import LIMITS
 from tests.integration.registry_server import running_registry
 
-LIMITS = Limits(128 << 20, 1.0, 64)
 HOUR = 3600.0
-
-
-@pytest.fixture(scope="module")
-def engine(docker_engine: str) -> Iterator[Engine]:
-    found = Engine(docker_engine, LIMITS)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def sdk(docker_engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=docker_engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return busybox_root(tmp_path_factory.mktemp("busybox"))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import secrets
 import signal
 import tarfile
 import time
@@ -17,11 +16,11 @@ import pytest
 
 from builder.engine.assembly import Assembly, RunFailed
 from builder.engine.container import CommandTimedOut, Container, stream_of
-from builder.engine.docker import Engine, Limits
+from builder.engine.docker import Engine
 from builder.engine.network import BUILD_LABEL
 from builder.errors import Cancelled
 from builder.recipes.model import RunStep
-from tests.integration.busybox import busybox_root
+from tests.integration.busybox import LIMITS
 
 # What a command sees: its links, whether a server answers by name and by address, and who answers for names.
 LOOK = """
@@ -33,33 +32,6 @@ grep -c ': 0B00007F:' /proc/net/udp
 ISOLATED = ["lo unreachable by name", "unreachable", "0"]
 CONNECTED = ["eth0 lo golden", "golden", "1"]
 SERVE = "mkdir -p /tmp/www; echo golden >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www"
-LIMITS = Limits(128 << 20, 1.0, 64)
-
-
-@pytest.fixture(scope="module")
-def engine(docker_engine: str) -> Iterator[Engine]:
-    found = Engine(docker_engine, LIMITS)
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def sdk(docker_engine: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=docker_engine)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def image(engine: Engine, sdk: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    key = f"test-{secrets.token_hex(6)}"
-    yield engine.import_root(busybox_root(tmp_path_factory.mktemp("busybox")), key)
-    sdk.images.remove(f"goldsmith-cache:{key}", force=True)
-
-
-@pytest.fixture
-def build_id() -> str:
-    return f"test{secrets.token_hex(11)}"
 
 
 @pytest.fixture

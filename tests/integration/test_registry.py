@@ -161,6 +161,24 @@ def test_a_blob_damaged_in_the_registry_is_not_taken(tmp_path: Path, client: Reg
             client.blobs.fetch(repository, Descriptor(media_type="x", digest=digest_of(b"none"), size=4))
 
 
+def test_an_image_of_which_anything_is_damaged_is_not_vouched_for(tmp_path: Path, client: RegistryClient) -> None:
+    with running_registry(tmp_path / "registry") as address:
+        repository = Repository(address, "staged")
+        manifest, blobs = an_image(tmp_path)
+        image = client.images.push(repository, manifest, blobs)
+        assert client.images.verify(repository, image.digest) == image
+        for blob in (manifest.layers[0], manifest.config):
+            (data,) = (tmp_path / "registry" / "storage").rglob(f"{blob.digest[7:]}/data")
+            whole = data.read_bytes()
+            data.write_bytes(bytes(reversed(whole)))
+            with pytest.raises(DigestMismatch):
+                client.images.verify(repository, image.digest)
+            data.write_bytes(whole)
+        data.unlink()
+        with pytest.raises(BlobUnknown, match="holds no blob"):
+            client.images.verify(repository, image.digest)
+
+
 def test_referrers_are_listed_by_the_tag_and_found_by_type(
     registry: str, client: RegistryClient, tmp_path: Path
 ) -> None:
@@ -244,6 +262,7 @@ def test_a_registry_with_passwords_lets_in_whom_it_knows(tmp_path: Path) -> None
         repository = Repository(address, "private")
         manifest, blobs = an_image(tmp_path / "image")
         config = tmp_path / "config.json"
+        config.touch(0o600)
         config.write_text(json.dumps({"auths": {address: {"auth": base64.b64encode(b"ci:s3cret-canary").decode()}}}))
         with RegistryClient(Access(credentials=DockerConfig(config)), lock_directory=tmp_path) as client:
             client.ping(address)

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from builder.image.documents import CONFIG, Descriptor, Manifest
+from builder.private import write_private
 from builder.registry.access import Access
 from builder.registry.client import RegistryClient
 from builder.registry.credentials import DockerConfig, GivenCredentials
@@ -95,7 +96,7 @@ def test_pushes_over_tls_with_credentials_from_settings(registry: TlsRegistry, t
 
 def test_pushes_with_credentials_from_dockers_configuration(registry: TlsRegistry, tmp_path: Path) -> None:
     auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
+    write_private(tmp_path / "config.json", json.dumps({"auths": {registry.host: {"auth": auth}}}).encode())
     with client(registry, tmp_path, credentials=DockerConfig(tmp_path / "config.json")) as registered:
         assert push(registered, registry.host).startswith("sha256:")
 

@@ -485,6 +485,7 @@ KEY = secrets.token_bytes(32)
 
 def told_to(services: Services, url: str, tmp_path: Path, *, private: bool = True) -> Services:
     file = tmp_path / "webhook-secret"
+    file.touch(0o600)
     file.write_text("whsec_" + base64.b64encode(KEY).decode() + "\n")
     changed = {"webhook_url": url, "webhook_secret_file": file, "webhook_private": private}
     told = Services(services.settings.model_copy(update=changed))

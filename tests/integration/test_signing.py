@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from builder.errors import GoldsmithError
+from builder.private import write_private
 from builder.sandbox.keys import Key
 from builder.signing.identity import (
     ClientCredentials,
@@ -273,7 +274,7 @@ def test_a_signer_with_a_refused_token_says_so_without_showing_it(
 
 
 def test_a_client_with_the_wrong_secret_is_told_so(sandbox: Sandbox, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("canary-secret")
+    write_private(tmp_path / "secret", b"canary-secret")
     source = ClientCredentials(f"{sandbox.url}/oidc/token", "goldsmith", tmp_path / "secret")
     with pytest.raises(IdentityRefused, match="invalid_client") as caught:
         Signer(sandbox.client_trust_config, source).sign(STATEMENT)

@@ -1,6 +1,7 @@
 """What a recipe's step can try against the kernel, the host, the service and other builds: each try is refused.
 
-All tries are made in one container, as builds have it; each test then looks at what came of one.
+All tries are made in one container, as builds have it; each test then looks at what came of one. And again on an engine
+where the container's root is nobody on the host.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from builder.engine.docker import Engine
+from builder.engine.docker import Engine, cache_reference
+from tests.integration.busybox import LIMITS
+from tests.integration.own_engine import FIRST_OF_NAMESPACE, REMAPPED, own_engine
 from tests.security.system_call import program
 
 EPERM = 1
@@ -83,7 +87,8 @@ FAILING: dict[str, str] = {
     "a token or password in its environment": "env | grep -qi -e token -e password -e secret",
     "a process of the host": "grep -a -e cel[e]ry -e docke[r]d /proc/[0-9]*/cmdline",
     "a mounted directory of the host": "grep -v -e ^overlay -e ^proc -e ^tmpfs -e ^devpts -e ^sysfs -e ^cgroup"
-    " -e ^mqueue -e ^shm /proc/mounts | grep -v -e /etc/resolv.conf -e /etc/hostname -e /etc/hosts | grep -q .",
+    " -e ^mqueue -e ^shm -e '/\\(dev\\|proc\\)/[a-z_]* devtmpfs ' /proc/mounts"
+    " | grep -v -e /etc/resolv.conf -e /etc/hostname -e /etc/hosts | grep -q .",
     "more processes by its own word": "ulimit -u unlimited && test $(ulimit -u) = unlimited && false",
     "larger files by its own word": "ulimit -f unlimited",
     "rights from a set-user-id program": "grep -q 'NoNewPrivs:.0' /proc/self/status",
@@ -125,6 +130,21 @@ def service() -> Iterator[Listening]:
         threading.Thread(target=accept, daemon=True).start()
         socket.create_connection(("127.0.0.1", found.port)).close()  # it can be reached
         yield found
+
+
+@pytest.fixture(scope="module", params=["the engine", "user namespaces"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        own = request.param == "user namespaces"
+        url = stack.enter_context(own_engine(*REMAPPED)).url if own else request.getfixturevalue("docker_engine")
+        yield stack.enter_context(closing(Engine(url, LIMITS)))
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, root: Path) -> Iterator[str]:
+    key = f"test-{secrets.token_hex(6)}"
+    yield engine.import_root(root, key)
+    engine.remove_unused(cache_reference(key))
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +235,15 @@ def test_a_step_does_not_reach_a_service_of_the_host(outcome: dict[str, str], se
 
 def test_it_has_the_devices_that_every_container_has(outcome: dict[str, str]) -> None:
     assert {name.removeprefix("device ") for name in outcome if name.startswith("device ")} <= DEVICES
+
+
+def test_where_the_engine_has_a_user_namespace_root_is_nobody_on_the_host(engine: Engine, image: str) -> None:
+    apart = "user namespaces" in engine.identity()
+    with engine.build_container(image, f"test{secrets.token_hex(11)}", {}) as container:
+        container.run(["touch", "/srv-owner"], check=lambda: None, deadline=time.monotonic() + 20)
+        process = container._inspect()["State"]["Pid"]
+        assert Path(f"/proc/{process}").stat().st_uid == (FIRST_OF_NAMESPACE if apart else 0)
+        header = container.header("/srv-owner")
+        assert header is not None
+        assert (header[0].uid, header[0].gid) == (0, 0), "whatever the host calls them"
+        assert container._inspect()["HostConfig"]["UsernsMode"] == ""

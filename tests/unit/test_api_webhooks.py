@@ -302,6 +302,7 @@ def test_the_webhook_of_the_settings_stands_beside_the_others(
     client: TestClient, app: FastAPI, store: Database, settings: Settings, hook: Hook, tmp_path: Any
 ) -> None:
     secret = webhooks.new_secret()
+    (tmp_path / "secret").touch(0o600)
     (tmp_path / "secret").write_text(secret)
     told = {"webhook_url": hook.url, "webhook_secret_file": tmp_path / "secret", "webhook_events": ("build.failed",)}
     app.state.services = services = Services(settings.model_copy(update=told))

@@ -20,6 +20,7 @@ def encoded(text: str) -> str:
 
 def config(directory: Path, content: object) -> DockerConfig:
     path = directory / "config.json"
+    path.touch(0o600)
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return DockerConfig(path)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.private import write_private
 from builder.signing.identity import AmbientIdentity, ClientCredentials, IdentityUnavailable, TokenFile
 from builder.signing.loopback import is_loopback
 
@@ -49,7 +50,7 @@ def test_a_missing_secret_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9/token", "not a url", "http://[::1"])
 def test_an_endpoint_that_cannot_be_reached_is_named_and_the_secret_is_not(tmp_path: Path, endpoint: str) -> None:
-    (tmp_path / "secret").write_text("canary-secret")
+    write_private(tmp_path / "secret", b"canary-secret")
     with pytest.raises(IdentityUnavailable) as caught:
         ClientCredentials(endpoint, "client", tmp_path / "secret", timeout=2).token()
     assert endpoint in str(caught.value)

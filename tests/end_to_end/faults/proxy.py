@@ -1,4 +1,4 @@
-"""A network that can be cut, slow or full of nonsense: a TCP proxy on loopback between our processes and a server."""
+"""A network that can be cut, slow, full of nonsense or of lies: a TCP proxy on loopback before a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 
@@ -26,6 +26,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._of = b""
         self.torn = 0
+        self._lie: tuple[bytes, bytes] | None = None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -42,6 +43,16 @@ class Proxy:
             yield
         finally:
             self._mode = Mode.PASS
+
+    @contextmanager
+    def lying(self, truth: bytes, lie: bytes) -> Iterator[None]:
+        """Answers have a lie where they had the truth. Both are of one length, or nobody could read the answers."""
+        assert len(truth) == len(lie)
+        self._lie = truth, lie
+        try:
+            yield
+        finally:
+            self._lie = None
 
     def close(self) -> None:
         self._server.close()
@@ -65,31 +76,29 @@ class Proxy:
             with socket.create_connection(("127.0.0.1", self._target), 10) as server:
                 self._open |= {client, server}
                 asked: list[bytes] = []
-                back = threading.Thread(target=self._pump, args=(server, client, asked), daemon=True)
+
+                def asking(data: bytes) -> bytes:
+                    asked[:] = [data]
+                    return data
+
+                def told(data: bytes) -> bytes:
+                    if self._mode is Mode.TORN and asked and self._of in asked[0]:
+                        self.torn += 1
+                        server.shutdown(socket.SHUT_RDWR)
+                        return data[: len(data) // 2]
+                    return data.replace(*self._lie) if self._lie else data
+
+                back = threading.Thread(target=self._pump, args=(server, client, told), daemon=True)
                 back.start()
-                self._pump(client, server, None, asked)
+                self._pump(client, server, asking)
                 back.join()
                 self._open -= {client, server}
 
-    def _pump(
-        self,
-        source: socket.socket,
-        target: socket.socket,
-        asked: list[bytes] | None = None,
-        asking: list[bytes] | None = None,
-    ) -> None:
-        """`asked` is what an answer's connection was last asked, `asking` where a request's is written down."""
+    def _pump(self, source: socket.socket, target: socket.socket, passed_on: Callable[[bytes], bytes]) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if asking is not None:
-                    asking[:] = [data]
                 if self._mode is Mode.SLOW:
                     time.sleep(0.1)
-                if self._mode is Mode.TORN and asked and self._of in asked[0]:
-                    self.torn += 1
-                    target.sendall(data[: len(data) // 2])
-                    source.shutdown(socket.SHUT_RDWR)
-                    break
-                target.sendall(data)
+                target.sendall(passed_on(data))
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from scripts.stack.processes import Process
 from scripts.stack.services import ROOT
 from tests.end_to_end.faults.proxy import Mode
 from tests.end_to_end.faults.world import Faulty
+from tests.integration.own_engine import own_engine
 from tests.unit.databases import Cluster
 
 PATIENCE = 150.0
@@ -129,9 +130,9 @@ def test_a_worker_that_was_given_up_and_wakes_up_again_changes_nothing(faulty: F
     assert faulty.build(ids[0])["attempt"] == 2
 
 
-def test_the_engine_is_killed_under_a_running_build(faulty: Faulty, tmp_path: Path) -> None:
+def test_the_engine_is_killed_under_a_running_build(faulty: Faulty) -> None:
     with (
-        own_engine(Path("/tmp") / f"goldsmith-{uuid4().hex[:8]}") as engine,
+        own_engine() as engine,
         faulty.worker("build", faulty.stack.applications["build"], ENGINE_URL=engine.url),
     ):
         ids = submitted(faulty, "engine", 1, run=[{"shell": "sleep 4"}], tests=[])
@@ -182,59 +183,3 @@ def another_worker(faulty: Faulty, queue: str) -> Iterator[None]:
         yield
     finally:
         process.stop()
-
-
-class OwnEngine:
-    """A Docker Engine of the test's own: nobody else's containers are in it."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.url = f"unix://{directory}/docker.sock"
-        self._process = Process("dockerd", directory, directory / "log")
-        self.start()
-
-    def start(self) -> None:
-        (self._directory / "dockerd.pid").unlink(missing_ok=True)
-        # With --bridge=none it would remove the default bridge, which others use.
-        argv = [
-            "dockerd", "--host", self.url, "--data-root", str(self._directory / "data"), "--exec-root",
-            str(self._directory / "run"), "--pidfile", str(self._directory / "dockerd.pid"),
-            "--iptables=false", "--ip-masq=false",
-        ]  # fmt: skip
-        self._process.start(argv, os.environ, ROOT)
-        for _ in range(300):
-            try:
-                docker.DockerClient(base_url=self.url, timeout=5).close()
-                return
-            except docker.errors.DockerException:
-                time.sleep(0.1)
-        raise AssertionError(self._process.tail())
-
-    def restart(self) -> None:
-        os.kill(self._process.pid(), signal.SIGKILL)
-        time.sleep(2)
-        self.start()
-
-    def clear(self) -> None:
-        """Its containers would outlive it."""
-        with closing(docker.DockerClient(base_url=self.url, timeout=30)) as client:
-            for container in client.containers.list(all=True, ignore_removed=True):
-                with suppress(docker.errors.APIError):
-                    container.remove(force=True)
-
-    def stop(self) -> None:
-        self._process.stop()
-
-
-@contextmanager
-def own_engine(directory: Path) -> Iterator[OwnEngine]:
-    directory.mkdir()
-    engine = OwnEngine(directory)
-    try:
-        yield engine
-    finally:
-        engine.clear()
-        engine.stop()
-        # One that was killed leaves its data mounted on itself.
-        subprocess.run(["umount", "--recursive", str(directory / "data")], check=False, capture_output=True)
-        shutil.rmtree(directory, ignore_errors=True)
