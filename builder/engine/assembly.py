@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.engine.accounts import Accounts
+from builder.engine.claims import parse_status
 from builder.engine.container import Check, Container
 from builder.engine.secrets import BuildSecrets
 from builder.errors import Broken, Rejected
@@ -43,11 +44,6 @@ class InstallFailed(Rejected):
 class RunFailed(Rejected):
     slug = "run-failed"
     title = "A command of the recipe failed"
-
-
-class PackagesVanished(Rejected):
-    slug = "packages-vanished"
-    title = "A command of the recipe changed the package database"
 
 
 class NoPackageManager(Rejected):
@@ -147,11 +143,8 @@ class Assembly:
     def run(self, steps: Sequence[Arguments | RunStep], environment: dict[str, str]) -> None:
         """Run the recipe's own commands, in order, each without a network or secrets unless it asks for them.
 
-        Raises RunFailed with the end of what the command said, or PackagesVanished.
+        Raises RunFailed with the end of what the command said.
         """
-        if not steps:
-            return
-        before = parse_status(self.dpkg_status())
         for index, written in enumerate(steps):
             step = written if isinstance(written, RunStep) else RunStep(command=written)
             shown = " ".join(step.command) if step.command else "shell script"
@@ -167,7 +160,6 @@ class Assembly:
                 raise RunFailed(
                     f"spec.run[{index}] ({shown[:200]}) failed: {said}", hint="the build's log has all of it"
                 )
-        self._refuse_vanished(before)
 
     def files_of(self, packages: Sequence[str]) -> list[str]:
         """The paths that dpkg lists for packages."""
@@ -188,7 +180,8 @@ class Assembly:
     def _account_files(self) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
         """As they were last read or written; read anew once a command has run."""
         if self._accounts is None:
-            self._accounts = self.container.files_in("/etc", ("passwd", "group", "shadow"))
+            found = self.container.members("/etc", {"passwd", "group", "shadow"}.__contains__)
+            self._accounts = {name: (header, content) for name, header, content in found if header.isfile()}
         return self._accounts
 
     def _run(self, argv: Sequence[str], environment: dict[str, str] | None = None) -> str:
@@ -247,35 +240,12 @@ class Assembly:
             names = ", ".join(f"{package.name} {package.version}" for package in missing[:5])
             raise InstallFailed(f"locked but not installed afterwards: {names}")
 
-    def _refuse_vanished(self, before: set[tuple[str, str, str]]) -> None:
-        """A package that dpkg no longer lists is one that no scanner sees."""
-        vanished = sorted(before - parse_status(self.dpkg_status()))
-        if vanished:
-            names = ", ".join(f"{name} {version}" for name, version, _ in vanished[:5])
-            raise PackagesVanished(
-                f"spec.run: {len(vanished)} packages are no longer listed as they were installed: {names}",
-                hint="commands may not remove or replace packages; leave them out of the base or of spec.packages",
-            )
-
     def _header(
         self, path: str, mode: int, uid: int = 0, gid: int = 0, kind: bytes = tarfile.REGTYPE
     ) -> tarfile.TarInfo:
         header = tarfile.TarInfo(path)
         header.type, header.mode, header.uid, header.gid, header.mtime = kind, mode, uid, gid, self.epoch
         return header
-
-
-def parse_status(status: bytes) -> set[tuple[str, str, str]]:
-    """(name, version, architecture) of every package that dpkg's status calls installed.
-
-    Lines end as they do for dpkg and scanners, or what hides in one of them would be a package here alone.
-    """
-    found = set()
-    for stanza in status.decode("utf-8", "replace").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.split("\n") if ": " in line and line[0] != " ")
-        if fields.get("Status") == "install ok installed" and {"Package", "Version", "Architecture"} <= fields.keys():
-            found.add((fields["Package"], fields["Version"], fields["Architecture"]))
-    return found
 
 
 def _parents(path: str) -> list[str]:

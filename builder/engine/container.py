@@ -7,7 +7,7 @@ import queue
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -226,20 +226,18 @@ class Container:
             return bool(answer.ok)
         return self._archive(path) is not None  # an answer to HEAD does not say what is wrong; this one does
 
-    def files_in(self, directory: str, names: Collection[str]) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
-        """The plain files with these names in a directory, each with its header: one request for all of them."""
+    def members(self, directory: str, wanted: Callable[[str], object]) -> Iterator[tuple[str, tarfile.TarInfo, bytes]]:
+        """What a directory has under wanted names, each with its header, and its content when it is a plain file: one
+        request for all of them."""
         archive = self._archive(f"{directory}/.")
-        found: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
         if archive is None:
-            return found
+            return
         with tarfile.open(fileobj=stream_of(archive), mode="r|") as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
-                if name in names and member.isfile():
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    found[name] = self._owners.inside(member), content.read(_LARGEST_FILE)
-        return found
+                if wanted(name):
+                    file = tar.extractfile(member) if member.isfile() else None
+                    yield name, self._owners.inside(member), file.read(_LARGEST_FILE) if file else b""
 
     def header(self, path: str) -> tuple[tarfile.TarInfo, bytes] | None:
         """A path's tar header, and its content when it is a plain file; None if there is no such path."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.counted import counted
 from builder.engine.assembly import Assembly
+from builder.engine.claims import Claims, refuse_changed
 from builder.engine.container import stream_of
 from builder.engine.hardening import PACKAGE_MANAGER, Edit, described, hardening_edit
 from builder.image.canonical import canonicalise
@@ -35,6 +36,7 @@ def assemble(services: Services, task: Task, prepared: Prepared, spool: Path, de
         with _logged(task, assembly, "packages") as step:
             assembly.install(spec.packages, lock.packages, services.debs)
             step.summary = f"{counted(len(lock.packages), 'package')} installed, without network"
+        claims = Claims.of_container(container) if spec.files or spec.run else None
         with _logged(task, assembly, "users") as step:
             assembly.add_users(spec.users)
             step.summary = f"{counted(len(spec.users), 'account')} added"
@@ -56,6 +58,8 @@ def assemble(services: Services, task: Task, prepared: Prepared, spool: Path, de
             if spec.secrets:
                 exported = secrets.refused_in(exported)
             composed = _canonicalise(services, task, exported, prepared, edit, spool)
+            if claims is not None:
+                refuse_changed(claims, composed.claims)
             size = composed.layer.size if composed.layer else 0
             step.summary = (
                 f"{composed.inventory.entries} paths, a layer of {size / 1e6:.1f} MB, {composed.manifest_digest}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from builder.engine.assembly import parse_status
+from builder.engine.claims import Claims, parse_status
 from builder.image.changes import diff
 from builder.image.digests import digest_of
 from builder.image.documents import CONFIG, Descriptor, Healthcheck, History, ImageConfig, Manifest, RootFS, Runtime
@@ -32,7 +32,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Composed:
     """A whole image on disk. `layer` is the one it adds, or None when it changes nothing; `blobs` are by digest.
 
-    `status` is dpkg's, empty where there is none; `accounts` are None where /etc/passwd is no plain file.
+    `claims` are what it says of itself; `accounts` are None where /etc/passwd is no plain file.
     """
 
     manifest: Manifest
@@ -42,7 +42,7 @@ class Composed:
     inventory: Inventory
     blobs: Mapping[str, Path | bytes]
     packages: int
-    status: bytes
+    claims: Claims
     accounts: tuple[Account, ...] | None
 
 
@@ -74,7 +74,7 @@ def compose(recipe: Recipe, tree: Tree, base: Base | None, architecture: str, sp
     blobs: dict[str, Path | bytes] = {manifest.config.digest: config}
     if layer is not None:
         blobs[layer.digest] = layer.path
-    status = tree.read(b"var/lib/dpkg/status") if tree.get(b"var/lib/dpkg/status") else b""
+    claims = Claims.of_tree(tree)
     return Composed(
         manifest,
         manifest.descriptor().digest,
@@ -82,8 +82,8 @@ def compose(recipe: Recipe, tree: Tree, base: Base | None, architecture: str, sp
         layer,
         inventory,
         blobs,
-        len(parse_status(status)),
-        status,
+        len(parse_status(claims.status)),
+        claims,
         _accounts(tree),
     )
 

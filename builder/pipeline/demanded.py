@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from builder.engine.assembly import parse_status
+from builder.engine.claims import parse_status
 from builder.engine.docker import cache_reference
 from builder.errors import GoldsmithError, Unavailable
 from builder.pipeline.assembling import assemble
@@ -41,7 +41,7 @@ def updates_pending(
     """What the archive has newer than the image; None where nobody can tell, and the step says why."""
     base, debian = prepared.lock.base, task.recipe.spec.base.debian
     with task.journal.step("updates") as step:
-        names = [name for name, _, _ in parse_status(composed.status)]
+        names = [name for name, _, _ in parse_status(composed.claims.status)]
         if not names:
             step.summary = "undetermined: the image has no /var/lib/dpkg/status that says what is installed"
             return None
@@ -49,7 +49,7 @@ def updates_pending(
             # A recipe that adds no package has asked no archive yet.
             suite = base.suite or (suite_of(services, task, prepared.base) if prepared.base else "")
             archive = archive_of(services, task, suite, debian.components if debian else ["main"], base.architecture)
-            found = pending_updates(archive, names, status=composed.status)
+            found = pending_updates(archive, names, status=composed.claims.status)
         except (Unavailable, SuiteUnclear, SuiteUnknown) as error:
             step.summary = f"undetermined: {error.detail}"
             return None

@@ -14,7 +14,7 @@ from builder.pipeline.services import Services
 from builder.pipeline.stage import Task
 from builder.policy.facts import Account, BaseFacts, Facts, Files, ImageFacts, RanTest
 from builder.policy.filesystem import files_of
-from builder.scanning.findings import ScanResult
+from builder.scanning.findings import OS_PACKAGES, ScanResult
 from builder.store import attachments
 from builder.store.attachments import Kind
 
@@ -32,7 +32,7 @@ def gather(services: Services, task: Task, built: BuildEvidence, scanned: ScanRe
         covered=scanned.covered,
         findings=scanned.findings,
         packages=scanned.packages,
-        packages_seen=scanned.package_count,
+        packages_seen=_seen(scanned, built),
         packages_expected=_packages(built),
         image=_image(_config(services, task, built), built),
         files=_files(services, task),
@@ -51,6 +51,13 @@ def gather(services: Services, task: Task, built: BuildEvidence, scanned: ScanRe
         hermetic=built.hermetic,
         reproduced=built.reproduced,
     )
+
+
+def _seen(scanned: ScanResult, built: BuildEvidence) -> int:
+    """Where dpkg lists packages, those alone that the scanner calls the distribution's: no other makes up for one."""
+    if not _packages(built):
+        return scanned.package_count
+    return sum(one.target_class == OS_PACKAGES for one in scanned.packages)
 
 
 def _packages(built: BuildEvidence) -> int:

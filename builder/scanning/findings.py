@@ -10,6 +10,9 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
+# What a scanner calls the packages of the distribution, as against those of a language.
+OS_PACKAGES = "os-pkgs"
+
 
 class Severity(StrEnum):
     """How bad a finding is, in Trivy's words. `UNKNOWN` means that nobody has rated it yet, not that it is harmless."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,9 +74,21 @@ def test_a_failing_command_of_the_recipe(goldsmith: Goldsmith) -> None:
     assert nothing_published(goldsmith, "run-fails")
 
 
-def test_a_command_that_hides_packages_from_scanners(goldsmith: Goldsmith) -> None:
-    problem = goldsmith.fail(goldsmith.recipe("hiding", run=[["rm", "/var/lib/dpkg/status"]]))
-    assert problem["type"] == "/problems/packages-vanished"
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"run": [["rm", "/var/lib/dpkg/status"]]}, "packages-vanished"),
+        # By something that a command has left running.
+        ({"run": [{"shell": "(sleep 0.5; sed -i 's/^Source: .*/Source: x/' /var/lib/dpkg/status) >&- 2>&- &"}, ["sleep", "1"]]},
+         "packages-vanished"),
+        ({"run": [{"shell": "echo 1.0 >/etc/debian_version"}]}, "release-changed"),
+        ({"files": [{"path": "/etc/alpine-release", "content": "3.20\n"}]}, "release-changed"),
+    ],
+    ids=["without a database", "with other sources", "of another release", "of another distribution"],
+)  # fmt: skip
+def test_a_command_that_hides_packages_from_scanners(goldsmith: Goldsmith, changed: dict[str, Any], said: str) -> None:
+    problem = goldsmith.fail(goldsmith.recipe("hiding", **changed))
+    assert problem["type"] == f"/problems/{said}"
     assert nothing_published(goldsmith, "hiding")
 
 

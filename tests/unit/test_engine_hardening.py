@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from builder.engine.assembly import parse_status
 from builder.engine.hardening import hardening_edit
 from builder.image.entry import Entry, EntryType
 from builder.recipes.files import content_of
@@ -94,26 +93,3 @@ class TestContent:
         assert content_of(File(path="/a", content="é\n")) == "é\n".encode()
         assert content_of(File(path="/a", content_base64="AP8=")) == b"\x00\xff"
         assert content_of(File(path="/a", content="")) == b""
-
-
-class TestStatus:
-    def test_names_what_is_installed_and_nothing_else(self) -> None:
-        status = (
-            b"Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nDescription: x\n Status: y\n\n"
-            b"Package: b\nStatus: deinstall ok config-files\nVersion: 2\nArchitecture: all\n\n"
-            b"Package: c\nStatus: install ok half-configured\nVersion: 3\nArchitecture: all\n\n"
-            b"Package: d\nStatus: install ok installed\nVersion: 1:4\nArchitecture: amd64\nMaintainer: \xff\n"
-        )
-        assert parse_status(status) == {("a", "1", "all"), ("d", "1:4", "amd64")}
-
-    def test_that_is_not_whole_is_passed_over(self) -> None:
-        assert parse_status(b"Package: a\nStatus: install ok installed\n\nnonsense\n") == set()
-
-    def test_of_nothing_is_nothing(self) -> None:
-        assert parse_status(b"") == set()
-
-    @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
-    def test_a_line_ends_where_it_does_for_dpkg_so_that_none_hides_a_package_in_another(self, end: str) -> None:
-        hidden = end.join(("Description: x", "Package: gone", "Version: 9"))
-        status = f"Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n{hidden}\n"
-        assert parse_status(status.encode()) == {("a", "1", "all")}

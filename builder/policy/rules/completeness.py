@@ -9,8 +9,7 @@ from __future__ import annotations
 from builder.policy.facts import Facts
 from builder.policy.rule import Judgement, NoParameters, Rule, count
 from builder.policy.verdict import Offender
-
-_OS_PACKAGES = "os-pkgs"
+from builder.scanning.findings import OS_PACKAGES
 
 
 def judge(facts: Facts, _: NoParameters) -> Judgement:
@@ -38,7 +37,7 @@ def judge(facts: Facts, _: NoParameters) -> Judgement:
 
 
 def _needs_advisories(facts: Facts) -> bool:
-    return facts.packages_expected > 0 or any(one.target_class == _OS_PACKAGES for one in facts.packages)
+    return facts.packages_expected > 0 or any(one.target_class == OS_PACKAGES for one in facts.packages)
 
 
 RULE = Rule(
