@@ -13,6 +13,10 @@ import pytest
 from tests.end_to_end.world import Goldsmith, Released
 
 
+# By something that a command leaves running.
+OTHER_SOURCES = "sleep 0.5; sed -i 's/^Source: .*/Source: x/' /var/lib/dpkg/status"
+
+
 @pytest.fixture(autouse=True)
 def _base_is_released(goldsmith: Goldsmith, web: Released) -> Iterator[None]:
     """Each of these builds starts from a released base, and each must leave the host as it was."""
@@ -78,14 +82,12 @@ def test_a_failing_command_of_the_recipe(goldsmith: Goldsmith) -> None:
     ("changed", "said"),
     [
         ({"run": [["rm", "/var/lib/dpkg/status"]]}, "packages-vanished"),
-        # By something that a command has left running.
-        ({"run": [{"shell": "(sleep 0.5; sed -i 's/^Source: .*/Source: x/' /var/lib/dpkg/status) >&- 2>&- &"}, ["sleep", "1"]]},
-         "packages-vanished"),
+        ({"run": [{"shell": f"({OTHER_SOURCES}) >&- 2>&- &"}, ["sleep", "1"]]}, "packages-vanished"),
         ({"run": [{"shell": "echo 1.0 >/etc/debian_version"}]}, "release-changed"),
         ({"files": [{"path": "/etc/alpine-release", "content": "3.20\n"}]}, "release-changed"),
     ],
     ids=["without a database", "with other sources", "of another release", "of another distribution"],
-)  # fmt: skip
+)
 def test_a_command_that_hides_packages_from_scanners(goldsmith: Goldsmith, changed: dict[str, Any], said: str) -> None:
     problem = goldsmith.fail(goldsmith.recipe("hiding", **changed))
     assert problem["type"] == f"/problems/{said}"
