@@ -12,7 +12,6 @@ import pytest
 
 from tests.end_to_end.world import Goldsmith, Released
 
-
 # By something that a command leaves running.
 OTHER_SOURCES = "sleep 0.5; sed -i 's/^Source: .*/Source: x/' /var/lib/dpkg/status"
 
