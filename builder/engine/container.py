@@ -238,7 +238,7 @@ class Container:
                 if name in names and member.isfile():
                     content = tar.extractfile(member)
                     assert content is not None
-                    found[name] = self._owners.inside(member), content.read(_LARGEST_FILE)
+                    found[name] = self._owners.header_inside(member), content.read(_LARGEST_FILE)
         return found
 
     def header(self, path: str) -> tuple[tarfile.TarInfo, bytes] | None:
@@ -251,7 +251,7 @@ class Container:
             if member is None:
                 return None
             file = tar.extractfile(member) if member.isfile() else None
-            return self._owners.inside(member), file.read(1024 * 1024) if file else b""
+            return self._owners.header_inside(member), file.read(1024 * 1024) if file else b""
 
     def put(self, tar: bytes | io.IOBase) -> None:
         """Unpack a tar at the root. Raises FilesImpossible when the image has something else in its way."""
