@@ -32,7 +32,7 @@ _CAPABILITIES = [
 # Of those that an engine gives, what no server needs and an attacker wants.
 _NOT_IN_TRIALS = ["AUDIT_WRITE", "MKNOD", "NET_RAW"]
 # What the engine's host can hold a container to, by the names of `GET /info`.
-_HELD = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
+_HELD = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
@@ -253,7 +253,7 @@ class Engine:
 
     def _limited(self) -> dict[str, Any]:
         """Raises SettingsInvalid if the engine's host would not hold a container to it: the engine itself goes on."""
-        if loose := [what for told, what in _HELD.items() if self._about.get(told) is False]:
+        if loose := [what for told, what in _HELD.items() if self._about.get(told) is not True]:
             raise SettingsInvalid(
                 f"GOLDSMITH_ENGINE_URL: the engine cannot limit the {', '.join(loose)} of a container",
                 hint="a rootless one needs control groups of version 2, delegated to its user",

@@ -40,8 +40,8 @@ class Owners:
         found = _REMAPPED.fullmatch(directory)
         if found is None:
             raise SettingsInvalid(
-                f"GOLDSMITH_ENGINE_URL: the engine has user namespaces, and its directory {directory!r} does not end in "
-                "the UID.GID of their root, so nobody can tell whose its containers' files are",
+                f"GOLDSMITH_ENGINE_URL: the engine has user namespaces, and its directory {directory!r} does not end "
+                "in the UID.GID of their root, so nobody can tell whose its containers' files are",
                 hint="use an engine whose directory ends so, as dockerd has it, or one without user namespaces",
             )
         return cls(int(found[1]), int(found[2]))
