@@ -256,8 +256,8 @@ class Engine:
         if loose := [what for told, what in _HELD.items() if self._about.get(told) is not True]:
             raise SettingsInvalid(
                 f"GOLDSMITH_ENGINE_URL: the engine cannot limit the {', '.join(loose)} of a container",
-                hint="a rootless one needs control groups of version 2, delegated to its user; with version 1 swap needs the "
-                "kernel's parameter swapaccount=1",
+                hint="a rootless one needs control groups of version 2, delegated to its user; with version 1, swap "
+                "needs the kernel's parameter swapaccount=1",
             )
         return {
             "mem_limit": self._limits.memory_bytes,
