@@ -62,6 +62,8 @@ class OwnEngine:
                 docker.DockerClient(base_url=self.url, timeout=5).close()
                 return
             except docker.errors.DockerException:
+                if not self._process.alive():
+                    break
                 time.sleep(0.1)
         raise AssertionError(self._process.tail())
 
