@@ -37,7 +37,9 @@ def refuse_open(path: Path, setting: str) -> None:
     """Raises SettingsInvalid for a file that group or others may read or write, and OSError."""
     mode = open_to_others(path)
     if mode is not None:
-        raise SettingsInvalid(f"{setting}: {path} has mode {mode}: others may read it", hint=f"chmod 600 {path}")
+        raise SettingsInvalid(
+            f"{setting}: {path} has mode {mode}: others may read or write it", hint=f"chmod 600 {path}"
+        )
 
 
 def open_to_others(path: Path) -> str | None:

@@ -27,12 +27,14 @@ _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*])?==([^\s;\\]+)")
 
 @dataclass
 class Pinned:
-    """One requirement of a lock: a digest for each file that an installer may take, and the names of its `via`."""
+    """One requirement of a lock: a digest for each file that an installer may take, and the names of its `via`.
+    `asked_for`: requirements.in has it, for our own sake."""
 
     name: str
     version: str
     sha256: list[str] = field(default_factory=list)
     needed_by: list[str] = field(default_factory=list)
+    asked_for: bool = False
 
 
 def read_lock(text: str) -> list[Pinned]:
@@ -43,8 +45,9 @@ def read_lock(text: str) -> list[Pinned]:
             found.append(Pinned(pinned[1], pinned[2]))
         elif hashed := re.match(r"\s+--hash=sha256:([0-9a-f]{64})", line):
             found[-1].sha256.append(hashed[1])
-        elif via := re.match(r"\s+#(?: via)?\s*([A-Za-z0-9._-]*)", line):
-            found[-1].needed_by += [via[1]] if via[1] and via[1] != "-r" else []
+        elif via := re.match(r"\s+#(?: via)?\s*(.*)", line):
+            found[-1].asked_for |= via[1].startswith("-r ")
+            found[-1].needed_by += [via[1]] if via[1] and not via[1].startswith("-r ") else []
         elif line.strip() and not line.startswith("#"):
             raise ValueError(f"line {number}: {line[:80]!r} is no requirement with a version and hashes")
     return found
@@ -61,16 +64,10 @@ def bill(pinned: list[Pinned], version: str) -> str:
         bom.components.add(components[one.name])
         for other in one.needed_by:
             needs.setdefault(other, []).append(components[one.name])
-    bom.register_dependency(own, [one for name, one in components.items() if name not in _inner(pinned)])
+    bom.register_dependency(own, [components[one.name] for one in pinned if one.asked_for])
     for name, component in components.items():
         bom.register_dependency(component, needs.get(name, []))
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
-
-
-def _inner(pinned: list[Pinned]) -> set[str]:
-    """What is there for others' sake."""
-    names = {one.name for one in pinned}
-    return {one.name for one in pinned if names.intersection(one.needed_by)}
 
 
 def _component(one: Pinned) -> Component:

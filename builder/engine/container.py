@@ -237,7 +237,7 @@ class Container:
                 name = member.name.removeprefix("./")
                 if wanted(name):
                     file = tar.extractfile(member) if member.isfile() else None
-                    yield name, self._owners.inside(member), file.read(_LARGEST_FILE) if file else b""
+                    yield name, self._owners.header_inside(member), file.read(_LARGEST_FILE) if file else b""
 
     def header(self, path: str) -> tuple[tarfile.TarInfo, bytes] | None:
         """A path's tar header, and its content when it is a plain file; None if there is no such path."""
@@ -249,7 +249,7 @@ class Container:
             if member is None:
                 return None
             file = tar.extractfile(member) if member.isfile() else None
-            return self._owners.inside(member), file.read(1024 * 1024) if file else b""
+            return self._owners.header_inside(member), file.read(1024 * 1024) if file else b""
 
     def put(self, tar: bytes | io.IOBase) -> None:
         """Unpack a tar at the root. Raises FilesImpossible when the image has something else in its way."""

@@ -19,7 +19,7 @@ from builder.engine.container import SECRETS, Container
 from builder.engine.disk import DiskQuota
 from builder.engine.faults import EngineUnavailable, said, translated
 from builder.engine.network import BUILD_LABEL, is_here, own_network
-from builder.engine.owners import Owners
+from builder.engine.owners import Owners, security_of
 from builder.engine.syscalls import build_profile
 from builder.errors import Rejected, SettingsInvalid, Unavailable
 
@@ -32,7 +32,7 @@ _CAPABILITIES = [
 # Of those that an engine gives, what no server needs and an attacker wants.
 _NOT_IN_TRIALS = ["AUDIT_WRITE", "MKNOD", "NET_RAW"]
 # What the engine's host can hold a container to, by the names of `GET /info`.
-_HELD = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
+_HELD = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
 _IDLE = ["/bin/sh", "-c", "while :; do sleep 3600; done"]
 
 
@@ -89,8 +89,9 @@ class Engine:
 
     def identity(self) -> str:
         """The engine's name and version and how it walls containers off, for the record."""
-        walls = ["rootless"] if "rootless" in self._security else []
-        walls += ["user namespaces"] if "userns" in self._security else []
+        security = security_of(self._about)
+        walls = ["rootless"] if "rootless" in security else []
+        walls += ["user namespaces"] if "userns" in security else []
         walls += [f"runtime {self._runtime}"] if self._runtime else []
         with translated():
             return ", ".join([f"docker {self._client.version()['Version']}", *walls])
@@ -99,12 +100,6 @@ class Engine:
     def _about(self) -> dict[str, Any]:
         with translated():
             return dict(self._client.info())
-
-    @property
-    def _security(self) -> set[str]:
-        """The engine's own names of what is on: `seccomp`, `userns`, `rootless`…"""
-        options = self._about.get("SecurityOptions") or []
-        return {part.removeprefix("name=") for option in options for part in option.split(",")}
 
     def architecture(self) -> str:
         """The engine's architecture in Debian's and OCI's word: amd64, arm64."""
@@ -210,7 +205,7 @@ class Engine:
         """
         replaced: dict[str, Any] = {"entrypoint": command, "command": []} if command else {}
         with own_network(self._client.api, build_id, internal=True) as network:
-            if command is None and not is_here(self._client.api, network):
+            if command is None and not is_here(network):
                 raise SettingsInvalid(
                     "GOLDSMITH_ENGINE_URL: the engine's networks are not on this host, so no server there can be asked",
                     hint="run the build worker where they are, or have recipes without tests of ports and http",
@@ -258,10 +253,11 @@ class Engine:
 
     def _limited(self) -> dict[str, Any]:
         """Raises SettingsInvalid if the engine's host would not hold a container to it: the engine itself goes on."""
-        if loose := [what for told, what in _HELD.items() if self._about.get(told) is False]:
+        if loose := [what for told, what in _HELD.items() if self._about.get(told) is not True]:
             raise SettingsInvalid(
                 f"GOLDSMITH_ENGINE_URL: the engine cannot limit the {', '.join(loose)} of a container",
-                hint="a rootless one needs control groups of version 2, delegated to its user",
+                hint="a rootless one needs control groups of version 2, delegated to its user; with version 1, swap "
+                "needs the kernel's parameter swapaccount=1",
             )
         return {
             "mem_limit": self._limits.memory_bytes,
@@ -274,11 +270,9 @@ class Engine:
         }
 
     def _container(self, container_id: str, build_id: str) -> Container:
-        directory = str(self._about.get("DockerRootDir") or "/nonexistent")
-        root = Path(directory)
+        root = Path(self._about.get("DockerRootDir") or "/nonexistent")
         quota = DiskQuota(self._client.api, container_id, self._limits.disk_bytes, root if root.is_dir() else None)
-        owners = Owners.below(directory) if "userns" in self._security else Owners()
-        return Container(self._client.api, container_id, build_id, quota, owners)
+        return Container(self._client.api, container_id, build_id, quota, Owners.of(self._about))
 
     @contextmanager
     def _needing(self, image: str) -> Iterator[None]:

@@ -45,7 +45,7 @@ class ReleaseStage:
         target = self._services.released(spec.publish.repository)
         evidence = self._recorded(task)
         if evidence is None:
-            evidence = self._release(task, image, target)
+            evidence = self._release(task, image, built.materials_digest, target)
         with task.journal.step("tag") as step:
             step.summary = ", ".join(self._tag(task, target)) or "a newer release has the tags"
         with suppress(GoldsmithError):  # what stays in staging, the dispatcher removes
@@ -55,22 +55,23 @@ class ReleaseStage:
     def clean_up(self, build_id: str) -> None:
         take_back(self._services, build_id)
 
-    def _release(self, task: Task, image: Descriptor, target: Repository) -> ReleaseEvidence:
+    def _release(self, task: Task, image: Descriptor, materials_digest: str, target: Repository) -> ReleaseEvidence:
         services, publish = self._services, task.recipe.spec.publish
         _ = services.ledger_key  # without one nobody could sign what is recorded: no release begins
         source = services.staging(publish.repository)
         with task.journal.step("sign") as step:
-            services.registry.images.verify(source, image.digest)  # as it was scanned, or nothing is signed
+            # As it was scanned, and what it can be rebuilt from, or nothing is signed.
+            for digest in (image.digest, materials_digest):
+                services.registry.images.verify(source, digest, task.watch.check)
             bundles = sign_release(services, task, step, image, target)
             signed = bundles[Kind.PROVENANCE]
             mark = " (SANDBOX, not a real Sigstore)" if signed.sandbox else ""
             step.summary = f"{', '.join(bundles)} as {signed.identity}, log index {signed.log_index}{mark}"
         task.watch.check()
         with task.journal.step("publish") as step:
-            built = BuildEvidence.model_validate(task.build.evidence["build"])
             with spool_of(services, task.build.id) as spool:
                 services.registry.images.copy(source, image.digest, target, spool_dir=spool)
-                materials = copy_materials(services.registry, source, built.materials_digest, target, spool)
+                materials = copy_materials(services.registry, source, materials_digest, target, spool)
             referrers = {"materials": materials.digest, **self._attach(task, image, target, bundles)}
             step.summary = f"{target}@{image.digest}, {counted(len(referrers), 'referrer')}"
         evidence = ReleaseEvidence(

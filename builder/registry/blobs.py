@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -100,12 +100,13 @@ class Blobs:
             destination.unlink(missing_ok=True)
             raise
 
-    def verify(self, repository: Repository, descriptor: Descriptor) -> None:
-        """Read a blob and keep nothing of it. Raises BlobUnknown and DigestMismatch."""
+    def verify(self, repository: Repository, descriptor: Descriptor, check: Callable[[], None]) -> None:
+        """Read a blob and keep nothing of it. Raises BlobUnknown and DigestMismatch, and what `check` raises, which is
+        called for each chunk."""
 
         def attempt() -> None:
             for _ in self._verified(repository, descriptor):
-                pass
+                check()
 
         self._session.retrying(repository.registry, attempt)
 

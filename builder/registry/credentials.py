@@ -101,7 +101,7 @@ class DockerConfig:
         mode = open_to_others(self.path)
         if mode is not None:
             raise CredentialsInvalid(
-                f"{self.path.name} holds a password for {registry} and has mode {mode}: others may read it",
+                f"{self.path.name} holds a password for {registry} and has mode {mode}: others may read or write it",
                 hint=f"chmod 600 {self.path}",
             )
         if auth.identitytoken:

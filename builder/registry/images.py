@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from builder.image.documents import INDEX_TYPES, Descriptor, Manifest, parse_index, parse_manifest
@@ -35,15 +35,16 @@ class Images:
             self._manifests.put(repository.tagged(tag), manifest.to_bytes())
         return descriptor
 
-    def verify(self, repository: Repository, digest: str) -> Descriptor:
-        """Read an image to its last byte and keep nothing: whoever vouches for it next knows that it is there, whole.
+    def verify(self, repository: Repository, digest: str, check: Callable[[], None]) -> Descriptor:
+        """Read an image or artifact to its last byte and keep nothing: whoever vouches for it next knows that it is
+        there, whole.
 
-        Within one registry a copy sends no blobs, so nobody else would look. Raises ManifestUnknown, BlobUnknown and
-        DigestMismatch.
+        Within one registry a copy sends no blobs, so nobody else would look. `check` is called for each chunk, and what
+        it raises ends the reading. Raises ManifestUnknown, BlobUnknown and DigestMismatch.
         """
         found = self._manifests.get(repository.at(digest))
         for blob in _contents(parse_manifest(found.data)):
-            self._blobs.verify(repository, blob)
+            self._blobs.verify(repository, blob, check)
         return found.descriptor()
 
     def copy(self, source: Repository, digest: str, target: Repository, *, spool_dir: Path) -> Descriptor:

@@ -6,10 +6,11 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence, Set
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,15 +33,15 @@ shift 2 && exec "$@"
 
 class OwnEngine:
     """`options` are more of dockerd's arguments. With any it has mounts of its own, and cannot be restarted; without a
-    `bridge` it has its networks for itself."""
+    `bridge` it has its networks for itself. `bridges` are those of its networks when it was cleared."""
 
     def __init__(self, directory: Path, bridge: str | None, options: Sequence[str] = ()) -> None:
         self._directory = directory
         self._bridge = bridge
         self._options = options
         self.url = f"unix://{directory}/docker.sock"
+        self.bridges: set[str] = set()
         self._process = Process("dockerd", directory, directory / "log")
-        self.start()
 
     def start(self) -> None:
         (self._directory / "dockerd.pid").unlink(missing_ok=True)
@@ -61,6 +62,8 @@ class OwnEngine:
                 docker.DockerClient(base_url=self.url, timeout=5).close()
                 return
             except docker.errors.DockerException:
+                if not self._process.alive():
+                    break
                 time.sleep(0.1)
         raise AssertionError(self._process.tail())
 
@@ -74,11 +77,15 @@ class OwnEngine:
         self.start()
 
     def clear(self) -> None:
-        """Its containers would outlive it."""
+        """Its containers would outlive it, and so would its networks."""
         with closing(docker.DockerClient(base_url=self.url, timeout=30)) as client:
             for container in client.containers.list(all=True, ignore_removed=True):
                 with suppress(docker.errors.APIError):
                     container.remove(force=True)
+            for network in client.networks.list(filters={"type": "custom"}):
+                self.bridges.add(f"br-{network.id[:12]}")
+                with suppress(docker.errors.APIError):
+                    network.remove()
 
     def stop(self) -> None:
         self._process.stop()
@@ -89,29 +96,34 @@ def own_engine(*options: str, apart: bool = False) -> Iterator[OwnEngine]:
     """An engine in a directory of its own, below /tmp: the path of a socket is short. `apart`: its networks too."""
     name = uuid4().hex[:8]
     directory = Path("/tmp") / f"goldsmith-{name}"
-    directory.mkdir(mode=0o755)
-    with nullcontext() if apart else _bridge(f"gs-{name}") as bridge:
-        engine = OwnEngine(directory, bridge, options)
-        try:
-            yield engine
-        finally:
-            engine.clear()
-            engine.stop()
-            # One that was killed leaves its data mounted on itself.
-            subprocess.run(["umount", "--recursive", str(directory / "data")], check=False, capture_output=True)
-            shutil.rmtree(directory, ignore_errors=True)
-        assert _left(directory) == [], "an engine and its containers leave nothing on the host"
+    with ExitStack() as undoing:
+        directory.mkdir(mode=0o755)
+        undoing.callback(_forget, directory)
+        engine = OwnEngine(directory, None if apart else undoing.enter_context(_bridge(f"gs-{name}")), options)
+        undoing.callback(engine.stop)
+        engine.start()
+        undoing.callback(engine.clear)
+        yield engine
+    assert _left(directory, engine.bridges) == [], "an engine and its containers leave nothing on the host"
 
 
-def _left(directory: Path) -> list[str]:
-    """Its processes, mounts and files, once they had a moment to end."""
+def _forget(directory: Path) -> None:
+    # One that was killed leaves its data mounted on itself.
+    subprocess.run(["umount", "--recursive", str(directory / "data")], check=False, capture_output=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _left(directory: Path, bridges: Set[str]) -> list[str]:
+    """Its processes, mounts, files and networks, once they had a moment to end."""
     deadline = time.monotonic() + 10
+    inside = f"{directory}/".encode()
     while True:
         found = [str(directory)] if directory.exists() else []
         found += [line for line in Path("/proc/mounts").read_text().splitlines() if f"{directory}/" in line]
+        found += bridges & {interface for _, interface in socket.if_nameindex()}
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):  # it has ended
-                found += [line] if f"{directory}/" in (line := process.read_text().replace("\0", " ")) else []
+                found += [repr(line)] if inside in (line := process.read_bytes()) else []
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.1)

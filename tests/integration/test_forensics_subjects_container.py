@@ -23,6 +23,7 @@ from builder.forensics.subjects.subject import Subject, golden_part
 from builder.image.entry import Entry
 from builder.image.inventory import Record
 from tests.integration.busybox import busybox_root
+from tests.integration.own_engine import REMAPPED, own_engine
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000").decode("latin-1")
 
@@ -156,6 +157,20 @@ def test_the_fast_way_looks_at_nothing_else_and_says_so(
     assert b"opt/whole/b/c" in looked_at
     assert not {b"opt/shut/a", b"bin/busybox"} & looked_at
     assert subject.unproven[0].startswith("every path that the engine does not name as changed")
+
+
+def test_the_fast_way_counts_owners_as_the_container_does_where_the_engine_has_user_namespaces(
+    archive: Path, golden: tuple[Record, ...]
+) -> None:
+    with own_engine(*REMAPPED) as own, engine_at(own.url) as engine:
+        engine.api.import_image_from_file(str(archive), repository="goldsmith-test-subjects", tag="latest")
+        without_devices = CHANGE_EVERYTHING.replace("mknod /srv/null c 1 3; ", "")
+        made = started(engine, "goldsmith-test-subjects:latest", without_devices)
+        container = find_container(engine, made.id)
+        whole = found(golden, ContainerSubject(engine, container))
+        assert found(golden, ChangedSubject(engine, container)) == whole
+    assert whole[b"usr/owned"] == (Kind.OWNER,)
+    assert whole[b"usr/tool"] == (Kind.MODE,)
 
 
 @pytest.mark.parametrize("kind", [ContainerSubject, ChangedSubject])

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.image.digests import digest_of, digest_of_file
+from builder.errors import Cancelled
+from builder.image.digests import CHUNK, digest_of, digest_of_file
 from builder.image.documents import (
     CONFIG,
     EMPTY_DESCRIPTOR,
@@ -166,17 +168,38 @@ def test_an_image_of_which_anything_is_damaged_is_not_vouched_for(tmp_path: Path
         repository = Repository(address, "staged")
         manifest, blobs = an_image(tmp_path)
         image = client.images.push(repository, manifest, blobs)
-        assert client.images.verify(repository, image.digest) == image
+        assert client.images.verify(repository, image.digest, lambda: None) == image
         for blob in (manifest.layers[0], manifest.config):
             (data,) = (tmp_path / "registry" / "storage").rglob(f"{blob.digest[7:]}/data")
             whole = data.read_bytes()
             data.write_bytes(bytes(reversed(whole)))
             with pytest.raises(DigestMismatch):
-                client.images.verify(repository, image.digest)
+                client.images.verify(repository, image.digest, lambda: None)
             data.write_bytes(whole)
         data.unlink()
         with pytest.raises(BlobUnknown, match="holds no blob"):
-            client.images.verify(repository, image.digest)
+            client.images.verify(repository, image.digest, lambda: None)
+
+
+def test_whoever_reads_an_image_can_be_stopped_before_its_end(
+    registry: str, client: RegistryClient, tmp_path: Path
+) -> None:
+    repository = Repository(registry, "large")
+    content = random.Random(1).randbytes(8 * CHUNK)
+    layer = client.blobs.push_bytes(repository, content, "application/octet-stream")
+    config = client.blobs.push_bytes(repository, b"{}", EMPTY_DESCRIPTOR.media_type)
+    image = client.images.push(repository, Manifest(config=config, layers=(layer,)), {})
+    read: list[None] = []
+
+    def until_the_third_chunk() -> None:
+        read.append(None)
+        if len(read) == 3:
+            raise Cancelled("somebody asked")
+
+    with pytest.raises(Cancelled):
+        client.images.verify(repository, image.digest, until_the_third_chunk)
+    assert len(read) == 3
+    assert client.images.verify(repository, image.digest, lambda: None) == image
 
 
 def test_referrers_are_listed_by_the_tag_and_found_by_type(

@@ -179,7 +179,7 @@ class TestWhoIsGivenAny:
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
     def test_none_of_a_file_that_others_may_read(self, tmp_path: Path, mode: int) -> None:
-        with pytest.raises(SettingsInvalid, match=f"has mode {mode:04o}: others may read it"):
+        with pytest.raises(SettingsInvalid, match=f"has mode {mode:04o}: others may read or write it"):
             self.asked(self.planted(tmp_path, mode=mode), recipe("TOKEN"))
 
     @pytest.mark.parametrize("value", [b"", b"short\n", b"x" * 70_000])

@@ -38,14 +38,22 @@ def test_where_networks_are_elsewhere_no_server_is_asked(root: Path, build_id: s
         assert engine.builds_with_leftovers() == set()
 
 
+@pytest.mark.parametrize("word", [False, None])
 @pytest.mark.parametrize(
-    ("told", "what"), [("MemoryLimit", "memory"), ("PidsLimit", "processes"), ("CpuCfsQuota", "processors")]
+    ("told", "what"),
+    [("MemoryLimit", "memory"), ("SwapLimit", "swap"), ("PidsLimit", "processes"), ("CpuCfsQuota", "processors")],
 )
 def test_an_engine_that_says_it_holds_nobody_to_a_limit_is_refused(
-    engine: Engine, image: str, build_id: str, told: str, what: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    image: str,
+    build_id: str,
+    told: str,
+    what: str,
+    word: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its word is changed, for what cannot run here: a rootless engine on control groups of version 1."""
-    monkeypatch.setitem(engine._about, told, False)
+    monkeypatch.setitem(engine._about, told, word)
     for container in (
         engine.build_container(image, build_id, {}),
         engine.trial_container(image, build_id, ["sh"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,9 +74,9 @@ class TestOurBillOfMaterials:
     def test_says_who_needs_whom_and_under_which_licence(self, document: str) -> None:
         found = json.loads(document)
         needs = {one["ref"].partition("@")[0]: one.get("dependsOn", []) for one in found["dependencies"]}
-        assert any(ref.startswith("pkg:pypi/fastapi@") for ref in needs["goldsmith"])
+        asked = re.findall(r"(?m)^([a-z0-9-]+)", (ROOT / "requirements.in").read_text())
+        assert sorted(ref.removeprefix("pkg:pypi/").partition("@")[0] for ref in needs["goldsmith"]) == sorted(asked)
         assert any(ref.startswith("pkg:pypi/starlette@") for ref in needs["pkg:pypi/fastapi"])
-        assert not any(ref.startswith("pkg:pypi/starlette@") for ref in needs["goldsmith"])
         (fastapi,) = [one for one in found["components"] if one["name"] == "fastapi"]
         assert fastapi["licenses"] == [{"license": {"id": "MIT"}}]
 
@@ -92,6 +93,57 @@ class TestOurBillOfMaterials:
     def test_a_line_that_is_no_requirement_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"line 2: .* is no requirement"):
             read_lock("a==1 \\\n-e ../b\n")
+
+
+class TestAuditing:
+    """Elsewhere than here, with programs in place of those that ask somebody."""
+
+    @pytest.fixture
+    def elsewhere(self, tmp_path: Path) -> Path:
+        (tmp_path / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts/audit", tmp_path / "scripts/audit")
+        (tmp_path / "requirements-audit.lock").write_text("pip-audit==1\n")
+        return tmp_path
+
+    def audit(self, elsewhere: Path, python: str) -> subprocess.CompletedProcess[str]:
+        program(elsewhere / "bin/python3", python)
+        path = f"{elsewhere / 'bin'}:/usr/bin:/bin"
+        return subprocess.run(
+            [elsewhere / "scripts/audit"], env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    @pytest.mark.parametrize(
+        ("python", "why"),
+        [
+            ("echo no ensurepip; exit 1", "no environment for pip-audit can be made, .*: no ensurepip"),
+            (
+                'mkdir -p "$4/bin"; printf "#!/bin/sh\\necho no answer >&2; exit 1" >"$4/bin/pip"\n'
+                'chmod +x "$4/bin/pip"',
+                "pip-audit cannot be installed, .*: no answer",
+            ),
+        ],
+    )
+    def test_that_cannot_begin_is_not_told_as_a_hole(self, elsewhere: Path, python: str, why: str) -> None:
+        done = self.audit(elsewhere, python)
+        assert done.returncode == 2
+        assert re.search(f"audit: {why}", done.stderr)
+
+    @pytest.mark.parametrize(
+        ("said", "code"), [("Found 1 known vulnerability in 1 package", 1), ("a service is away", 2)]
+    )
+    def test_tells_a_hole_from_no_answer(self, elsewhere: Path, said: str, code: int) -> None:
+        tool = elsewhere / ".goldsmith/audit-tool"
+        program(tool / "bin/pip-audit", f"echo {said}; exit 1")
+        shutil.copy(elsewhere / "requirements-audit.lock", tool / "installed")
+        done = self.audit(elsewhere, "exit 3")
+        assert done.returncode == code
+        assert said in done.stdout + done.stderr
+
+
+def program(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_nothing_is_fetched_and_run_unread() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import docker.errors
 
+from builder.engine.owners import Owners
 from builder.forensics.sorting import in_canonical_order
 from builder.forensics.subjects.container import Container, engine_asked, find_container
 from builder.forensics.subjects.subject import Described, is_at_or_below
@@ -34,12 +35,15 @@ _LEFT_OPEN = (
 class ChangedSubject:
     """The paths that the engine names, each as it is now, of a directory no more than itself.
 
-    `looked_at` knows which these are once the entries have been opened; memory grows with their number.
+    `looked_at` knows which these are once the entries have been opened; memory grows with their number. Making one
+    raises SettingsInvalid if the engine has user namespaces and does not say where, and EngineUnavailable.
     """
 
     def __init__(self, engine: docker.DockerClient, container: Container) -> None:
         self._engine = engine
         self._container = container
+        with engine_asked():
+            self._owners = Owners.of(engine.info())
         self._own_layer = OwnLayer(container.inspected)
         self._mounts = frozenset(destination.strip("/").encode("utf-8") for destination, _ in container.mounts)
         self._named: set[bytes] = set()
@@ -116,10 +120,10 @@ class ChangedSubject:
             if _UNKNOWN in told:
                 yield from self._named_like(told)
         elif deleted:
-            whole = (_moved(entry, told) for entry in read_hashed(stream))
+            whole = (_moved(entry, told) for entry in self._read(stream))
             with in_canonical_order(whole, directory) as entries:
                 yield from (entry for entry in entries if is_at_or_below(entry.path, {told}))
-        elif entry := next(read_hashed(stream), None):
+        elif entry := next(self._read(stream), None):
             yield _moved(entry, told)
         else:
             # Engines leave sockets out of archives.
@@ -129,10 +133,15 @@ class ChangedSubject:
         """The paths whose names are not UTF-8, and which the engine can tell only so."""
         above = told[: told.index(_UNKNOWN)].rpartition(b"/")[0]
         stream = self._archive(above)
-        for found in read_hashed(stream) if stream is not None else ():
+        for found in self._read(stream) if stream is not None else ():
             entry = _moved(found, above) if above else found
             if _as_told(entry.path) == _as_told(told):
                 yield entry
+
+    def _read(self, stream: Readable) -> Iterator[Entry]:
+        for entry in read_hashed(stream):
+            uid, gid = self._owners.inside(entry.uid, entry.gid)
+            yield entry if (uid, gid) == (entry.uid, entry.gid) else replace(entry, uid=uid, gid=gid)
 
     def _archive(self, path: bytes) -> Readable | None:
         """What `docker cp` would give: the path, and all below it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -14,7 +15,7 @@ class Clock:
     def __init__(self, directory: Path) -> None:
         self._file = directory / "clock"
         self._library = directory / "clock.so"
-        self._file.write_bytes(struct.pack("q", 0))
+        self._file.write_bytes(struct.pack("qq", 0, 0))
         source = Path(__file__).with_name("clock.c")
         subprocess.run(["tcc", "-shared", "-nostdlib", "-o", str(self._library), str(source)], check=True)
 
@@ -24,6 +25,10 @@ class Clock:
         return {"LD_PRELOAD": str(self._library), "TEST_CLOCK": str(self._file)}
 
     def set(self, seconds: int) -> None:
-        """By so much it is ahead of the machine's from now on."""
+        """By so much it is ahead of the machine's from now on, and a process has been told so."""
         with self._file.open("r+b") as file:
             file.write(struct.pack("q", seconds))
+        deadline = time.monotonic() + 20
+        while struct.unpack("qq", self._file.read_bytes())[1] != seconds:
+            assert time.monotonic() < deadline, "no process goes by this clock"
+            time.sleep(0.05)

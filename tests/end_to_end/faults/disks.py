@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -27,21 +28,37 @@ class Disk:
 
 
 @contextmanager
-def on_a_disk_of_its_own(directory: Path) -> Iterator[Disk]:
-    """Moves what is in the directory there, and back at the end. Nobody may have a file of it open at these moments."""
-    before = directory.rename(directory.with_name(f"{directory.name}.before"))
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "none", str(directory)], check=True)
-    try:
+def on_a_disk_of_its_own(directory: Path, stop: Callable[[], object]) -> Iterator[Disk]:
+    """Moves what is in the directory there, and back at the end, whatever happened meanwhile. `stop` stops whoever has
+    files of it open."""
+    before, after = (directory.with_name(f"{directory.name}.{when}") for when in ("before", "after"))
+    stop()
+    with ExitStack() as undoing:
+        directory.rename(before)
+        undoing.callback(_put_back, directory, before, after)
+        directory.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g", "none", str(directory)], check=True)
+        undoing.callback(subprocess.run, ["umount", "--lazy", str(directory)], check=True)
         _copy(before, directory)
+        undoing.callback(_save, directory, after)
+        undoing.callback(stop)
         yield Disk(directory)
-        after = directory.with_name(f"{directory.name}.after")
-        _copy(directory, after)
-        before.rename(directory.with_name(f"{directory.name}.old"))
-        before = after
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def _save(directory: Path, after: Path) -> None:
+    partial = after.with_name(f"{after.name}.partial")
+    _copy(directory, partial)
+    partial.rename(after)
+
+
+def _put_back(directory: Path, before: Path, after: Path) -> None:
+    """What there is now, or, where that could not be copied, what there was."""
+    if directory.exists():
         directory.rmdir()
+    if after.exists():
+        after.rename(directory)
+        shutil.rmtree(before)
+    else:
         before.rename(directory)
 
 

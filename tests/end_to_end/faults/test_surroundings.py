@@ -14,6 +14,7 @@ from tests.end_to_end.faults.clocks import Clock
 from tests.end_to_end.faults.disks import on_a_disk_of_its_own
 from tests.end_to_end.faults.proxy import Mode, Proxy
 from tests.end_to_end.faults.test_services import all_released, at_step, submitted
+from tests.end_to_end.faults.test_swaps import signatures
 from tests.end_to_end.faults.world import Faulty
 from tests.unit.databases import Cluster
 
@@ -28,20 +29,21 @@ def test_a_clock_jumps_by_an_hour(
     with own_clock(faulty, process, tmp_path, monkeypatch) as clock:
         ids = submitted(faulty, f"clock-{process}", 1, run=[{"shell": "sleep 2"}])
         at_step(faulty, ids[0], "run")
+        logged = signatures(faulty)
         clock.set(jump)
         ids += submitted(faulty, f"clock-{process}")
         if process == "worker-release":
             # By its own clock no token and no certificate is valid: nothing is signed until that is right again.
-            time.sleep(8)
+            at_step(faulty, ids[0], "sign")
+            time.sleep(6)
+            assert signatures(faulty) == logged
             clock.set(0)
         all_released(faulty, ids)
 
 
 def test_the_registrys_disk_is_full_for_a_while(faulty: Faulty) -> None:
-    registry = faulty.stack.process("registry")
-    registry.stop()
     try:
-        with on_a_disk_of_its_own(faulty.stack.state / "registry") as disk:
+        with on_a_disk_of_its_own(faulty.stack.state / "registry", faulty.stack.process("registry").stop) as disk:
             faulty.stack.start("registry")
             ids = submitted(faulty, "registry-full", 1, run=[{"shell": "sleep 2"}])
             at_step(faulty, ids[0], "run")
@@ -50,15 +52,13 @@ def test_the_registrys_disk_is_full_for_a_while(faulty: Faulty) -> None:
                 faulty.until(ids[0], lambda build: bool(build["retries"]))
             all_released(faulty, ids)
             assert faulty.stored(ids[0]).retries[0]["type"] == "/problems/registry-unavailable"
-            registry.stop()
     finally:
         faulty.stack.start("registry")
 
 
 def test_postgresqls_disk_is_full_for_a_while_and_the_api_says_so(faulty: Faulty, durable_cluster: Cluster) -> None:
-    durable_cluster.stop()
     try:
-        with on_a_disk_of_its_own(durable_cluster.socket / "data") as disk:
+        with on_a_disk_of_its_own(durable_cluster.socket / "data", durable_cluster.end) as disk:
             durable_cluster.start()
             ids = submitted(faulty, "database-full", 1, run=[{"shell": "sleep 3"}])
             at_step(faulty, ids[0], "run")
@@ -68,7 +68,6 @@ def test_postgresqls_disk_is_full_for_a_while_and_the_api_says_so(faulty: Faulty
             durable_cluster.start()  # without room for its log it has given up
             assert refusal in ("/problems/database-full", "/problems/database-unavailable")
             all_released(faulty, ids)
-            durable_cluster.stop()
     finally:
         durable_cluster.start()
 

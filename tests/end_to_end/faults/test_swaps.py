@@ -15,6 +15,7 @@ import pytest
 
 from builder.image.digests import digest_of, hex_of
 from builder.image.documents import Descriptor, Index, Manifest, Platform, parse_manifest
+from builder.pipeline.materials import RECIPE
 from builder.registry.manifests import FetchedManifest
 from builder.registry.reference import Repository
 from tests.end_to_end.faults.world import Faulty
@@ -44,6 +45,13 @@ class Staged:
         """Its own one: the others are its base's."""
         return self.manifest.layers[-1]
 
+    @property
+    def material(self) -> Descriptor:
+        """Its recipe: packages are others' materials, too."""
+        digest = self.faulty.stored(self.build_id).evidence["build"]["materials_digest"]
+        materials = parse_manifest(self.faulty.registry.manifests.get(self.place.at(digest)).data)
+        return next(one for one in materials.layers if one.media_type == RECIPE)
+
     def stored(self, digest: str) -> Path:
         """Where the registry keeps a blob."""
         blobs = self.faulty.stack.state / "registry/docker/registry/v2/blobs/sha256"
@@ -65,7 +73,15 @@ def scanned(faulty: Faulty) -> Iterator[Staged]:
 
 def another_layer(staged: Staged) -> AbstractContextManager[None]:
     """As long as the right one."""
-    file = staged.stored(staged.layer.digest)
+    return reversed_in_place(staged.stored(staged.layer.digest))
+
+
+def another_material(staged: Staged) -> AbstractContextManager[None]:
+    """The image is whole, but nobody could build it again."""
+    return reversed_in_place(staged.stored(staged.material.digest))
+
+
+def reversed_in_place(file: Path) -> AbstractContextManager[None]:
     file.write_bytes(bytes(reversed(file.read_bytes())))
     return nullcontext()
 
@@ -106,6 +122,7 @@ def an_answer_with_other_content(staged: Staged) -> AbstractContextManager[None]
     "swap",
     [
         another_layer,
+        another_material,
         an_index_of_two_platforms,
         another_manifest,
         an_answer_with_another_digest,
