@@ -204,7 +204,13 @@ class Database:
                     if time.monotonic() > until:
                         raise LockTimedOut(f"it was nobody's turn for {subject} within {patience:g} seconds")
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
-            yield
+            try:
+                yield
+            finally:
+                # A connection that was lost meanwhile has ended the turn already; what was done in it stands, or says
+                # itself why not. Nothing is said of it a second time when the connection is given back.
+                with suppress(DBAPIError):
+                    holding.rollback()
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""
