@@ -1,4 +1,4 @@
-"""What the script for CI systems sends and tells, whatever it meets: the script itself, at a server that answers as told."""
+"""What the script for CI systems sends and tells: the script itself, at a server that answers as it is told."""
 
 from __future__ import annotations
 
@@ -92,6 +92,5 @@ def test_an_answer_that_says_nothing_is_told_by_its_status() -> None:
         with serving(404, body) as server:
             done = job(server)
         assert done.returncode == 1
-        assert done.stderr == (
-            f"goldsmith: http://127.0.0.1:{server.server_port} answered 404: is there a Goldsmith API at this address?\n"
-        )
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert done.stderr == f"goldsmith: {url} answered 404: is there a Goldsmith API at this address?\n"

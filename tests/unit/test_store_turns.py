@@ -89,9 +89,14 @@ def test_a_database_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
 def test_of_a_connection_that_is_lost_inside_only_what_was_done_there_tells(database: Database) -> None:
     with database.turn("an image"):
         end_all_others(database)
-    with pytest.raises(Unavailable, match="the registry is away"), database.turn("an image"):
-        end_all_others(database)
-        raise Unavailable("the registry is away")
+
+    def fail() -> None:
+        with database.turn("an image"):
+            end_all_others(database)
+            raise Unavailable("the registry is away")
+
+    with pytest.raises(Unavailable, match="the registry is away"):
+        fail()
     with database.turn("an image", patience=1), database.read() as session:
         assert session.scalar(text("SELECT 1")) == 1
 
