@@ -234,8 +234,8 @@ class Settings(BaseSettings):
     )
     pulse_directory: Path | None = Field(
         default=None,
-        description="A directory of one worker's or dispatcher's own, in which its processes prove that they are not "
-        "stuck; `goldsmith doctor` for its role looks there.",
+        description="A directory of one worker's or dispatcher's own, in which its processes prove that they go on; "
+        "`goldsmith doctor` for its role looks there.",
     )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
     maximum_attempts: int = Field(
