@@ -33,6 +33,7 @@ _CONNECTIONS = 15
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 _TURN_SECONDS = 60.0
 _TURN_FILES = 256
+_IN_MEMORY = ":memory:"  # SQLite's other word for no file
 _DISK_FULL = ("disk is full", "No space left on device")
 # A holder of a row that is stopped and not dead, or whose network is gone, must not stop everybody else for ever.
 _POSTGRESQL_LIMITS = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
@@ -85,6 +86,8 @@ class Database:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self._sqlite = parsed.get_backend_name() == "sqlite"
+        if self._sqlite and parsed.database == _IN_MEMORY:
+            parsed = parsed.set(database="")
         self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ class Database:
         Raises DatabaseAbsent.
         """
         file = make_url(url).database if url.startswith("sqlite:") else None
-        if file and not Path(file).exists():
+        if file and file != _IN_MEMORY and not Path(file).exists():
             raise DatabaseAbsent(
                 f"there is no database {Path(file).absolute()}",
                 hint="run this where the service runs, or name its database: GOLDSMITH_DATABASE_URL; "
