@@ -16,6 +16,8 @@ def derived(maxsize: int) -> Callable[[Callable[_Arguments, _Result]], Callable[
     """For a function of frozen models, and of what has a hash. It is called with positions alone.
 
     A model is the same if it is the same object: it has no hash, and to compare two takes as long as the work itself.
+    So lists inside one must not be changed either. The models of the last `maxsize` calls are kept alive, those of
+    requests too, so let these be few: a recipe has up to 8 MiB.
     """
 
     def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -1,4 +1,4 @@
-"""Proof of life: each process of a worker, and the dispatcher, writes down time and again that it is not stuck.
+"""Proof of life: each process of a worker, and the dispatcher, writes down time and again that it goes on.
 
 A directory is one worker's own; a file in it, named by a process id, holds when that process was last heard of, in
 seconds of the host's monotonic clock. Whoever is dead is of no interest: its supervisor knows.

@@ -234,8 +234,8 @@ class Settings(BaseSettings):
     )
     pulse_directory: Path | None = Field(
         default=None,
-        description="A directory of one worker's or dispatcher's own, in which its processes prove that they are not "
-        "stuck; `goldsmith doctor` for its role looks there.",
+        description="A directory of one worker's or dispatcher's own, in which its processes prove that they go on; "
+        "`goldsmith doctor` for its role looks there.",
     )
     lease_seconds: int = Field(default=60, ge=2, description="A worker that is silent for so long has lost its build.")
     maximum_attempts: int = Field(
@@ -306,14 +306,17 @@ def load_settings() -> Settings:
 
     Raises SettingsInvalid that names each variable at fault and never shows a value.
     """
-    for old, new in _RENAMED.items():
-        if os.environ.get(old):
-            raise SettingsInvalid(f"{old} is {new} now", hint=f"set {new}; docs/operator.md says what it does")
     secrets = os.environ.get("GOLDSMITH_SECRETS_DIRECTORY") or None
     if secrets is not None and not Path(secrets).is_dir():
         raise SettingsInvalid(
             f"GOLDSMITH_SECRETS_DIRECTORY: there is no directory {secrets}", hint="docs/operator.md lists every setting"
         )
+    # Variables count in any case, as files do.
+    given = {name.upper() for name, value in os.environ.items() if value}
+    given |= {path.name.upper() for path in Path(secrets).iterdir()} if secrets is not None else set()
+    for old, new in _RENAMED.items():
+        if old in given:
+            raise SettingsInvalid(f"{old} is {new} now", hint=f"set {new}; docs/operator.md says what it does")
     try:
         return Settings(_secrets_dir=secrets)  # type: ignore[call-arg]
     except ValidationError as error:

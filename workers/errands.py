@@ -6,17 +6,35 @@ other. In a small installation a scan worker takes it too.
 
 from __future__ import annotations
 
+import logging
+
+from celery.signals import worker_init
+
+from builder.errors import SettingsInvalid
 from builder.pipeline.errands import run_errand
-from builder.pipeline.notifying import deliver, give_up
+from builder.pipeline.notifying import check_secret, deliver, give_up
 from builder.pipeline.rescan import rescan_all
-from builder.store.errands import ErrandKind
+from builder.settings import load_settings
+from builder.store.errands import LONGEST_SECONDS, ErrandKind
 from workers.app import app
 from workers.running import services
 
 _RESCAN_TRIES = 3  # the next round comes within the hour
 
+log = logging.getLogger("goldsmith")
 
-@app.task(name="goldsmith.rescan")
+
+@worker_init.connect
+def tell_of_secret(**_: object) -> None:
+    """Before the first notice is lost by it. The other webhooks are told all the same, so the worker goes on."""
+    try:
+        check_secret(load_settings())
+    except SettingsInvalid as error:
+        log.error("no notice can be sent to the webhook of the settings: %s", error)
+
+
+# One that hangs must not keep its process: its lease and the process end together.
+@app.task(name="goldsmith.rescan", time_limit=LONGEST_SECONDS[ErrandKind.RESCAN])
 def rescan(errand_id: int) -> None:
     adapters = services()
     run_errand(
@@ -29,7 +47,7 @@ def rescan(errand_id: int) -> None:
     )
 
 
-@app.task(name="goldsmith.notify")
+@app.task(name="goldsmith.notify", time_limit=LONGEST_SECONDS[ErrandKind.NOTIFY])
 def notify(errand_id: int) -> None:
     adapters = services()
     run_errand(

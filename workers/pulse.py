@@ -1,4 +1,7 @@
-"""The pulse of a worker: of the process that takes messages, from the very loop that does, and of each that works."""
+"""The pulse of a worker: of the process that takes messages, from the very loop that does, and of each that works.
+
+These tell by a thread beside the task that they are not stopped. A task that hangs is ended by its time limit.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from builder.pipeline.release import ReleaseStage
 from builder.pipeline.services import Services
 from builder.pipeline.staging import clear_spool
 from builder.settings import load_settings
-from builder.store.errands import ErrandKind, Taken
+from builder.store.errands import LONGEST_SECONDS, ErrandKind, Taken
 from builder.store.states import RELEASE
 from workers.app import app
 from workers.running import run, services
@@ -36,7 +36,7 @@ def release(build_id: str) -> None:
     run(RELEASE, ReleaseStage, build_id)
 
 
-@app.task(name="goldsmith.checkpoint")
+@app.task(name="goldsmith.checkpoint", time_limit=LONGEST_SECONDS[ErrandKind.CHECKPOINT])
 def checkpoint(errand_id: int) -> None:
     adapters = services()
     run_errand(
@@ -48,7 +48,7 @@ def checkpoint(errand_id: int) -> None:
     )
 
 
-@app.task(name="goldsmith.sign")
+@app.task(name="goldsmith.sign", time_limit=LONGEST_SECONDS[ErrandKind.SIGN])
 def sign(errand_id: int) -> None:
     adapters = services()
 

@@ -82,7 +82,8 @@ def list_attestations(
     _: Caller,
     database: Store,
     after: Annotated[
-        str | None, Query(pattern=f"^{_DIGEST}$", description="Only those that come after this bundle.")
+        # Two builds may have attached the same bundle: a digest would not say which of them.
+        int | None, Query(ge=1, lt=2**63, description="Only those that come after this place, as `next` has it.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> AttestationPage:
@@ -92,13 +93,13 @@ def list_attestations(
         if not found:
             raise image_unknown(digest)
     if after is not None:
-        places = [place for place, one in enumerate(found) if one.blob_digest == after]
+        places = [place for place, one in enumerate(found) if one.id == after]
         if not places:
-            raise AttestationMissing(f"{digest} has no attestation {after}", hint="begin anew, without `after`")
-        found = found[places[-1] + 1 :]
+            raise AttestationMissing(f"{digest} has no attestation at {after}", hint="begin anew, without `after`")
+        found = found[places[0] + 1 :]
     following = None
     if len(found) > limit:
-        query = request.url.include_query_params(after=found[limit - 1].blob_digest)
+        query = request.url.include_query_params(after=found[limit - 1].id)
         following = str(query.replace(scheme="", netloc=""))
     return AttestationPage(attestations=[_view(one) for one in found[:limit]], next=following)
 

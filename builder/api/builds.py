@@ -16,7 +16,7 @@ from builder.api.access import Caller, Store
 from builder.api.asking import BuildRequest, asked_build, body_of, documented_body, git_turns
 from builder.api.events import LAST_LINE, Follows, Told
 from builder.api.idempotency import REPLAYED, IdempotencyKey, Made, carried_out_once
-from builder.api.identified import identified, refuse_asked, refuse_build
+from builder.api.identified import identified, refuse_asked, refuse_existing
 from builder.api.precedence import refuse_precedence
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_line_view
@@ -129,7 +129,7 @@ def get_lock(build_id: str, _: Caller, database: Store) -> dict[str, Any]:
 )
 def cancel_build(request: Request, build_id: str, _: Caller, database: Store) -> BuildView:
     with database.write() as session:
-        refuse_build(request, builds.get(session, build_id))
+        refuse_existing(request, session, builds.get(session, build_id))
         builds.request_cancel(session, build_id)
     return _view(database, build_id, request.app.state.settings.registry)
 

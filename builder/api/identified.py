@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from sqlalchemy.orm import Session
 
 from builder.errors import Rejected
 from builder.identity.issuers import matches
 from builder.identity.tokens import Bearer
 from builder.pipeline.submission import HOUSE_ORIGINS, Asked
 from builder.recipes.model import Recipe
+from builder.store import builds, releases
 from builder.store.callers import ApiKey
 from builder.store.schema import Build
 from builder.store.scopes import Scope
+from builder.store.states import Purpose
 
 
 class RecipeNotAllowed(Rejected):
@@ -99,6 +102,24 @@ def refuse_build(request: Request, build: Build) -> None:
         # Perhaps one of an earlier version: what is not a recipe any more is no fault here.
         told = json.loads(build.recipe).get("spec", {}).get("publish", {})
         refuse_recipe(request, told.get("repository", build.recipe_name).rpartition("/")[2])
+
+
+def refuse_image(request: Request, session: Session, digest: str, repository: str | None) -> None:
+    """Of what a released image is of. Raises RecipeNotAllowed."""
+    known = releases.of_image(session, digest, request.app.state.settings.registry, repository)
+    if known is None:
+        # One that another installation released has no name here yet: it is rebuilt under its own.
+        refuse_all_recipes(request)
+    else:
+        refuse_build(request, builds.get(session, known.build_id))
+
+
+def refuse_existing(request: Request, session: Session, build: Build) -> None:
+    """Of a build that is there already: a rebuild or comparison is of what its image is of. Raises RecipeNotAllowed."""
+    if build.purpose in (Purpose.REBUILD, Purpose.COMPARE) and build.subject is not None:
+        refuse_image(request, session, build.subject, build.options.get("repository"))
+    else:
+        refuse_build(request, build)
 
 
 def refuse_all_recipes(request: Request) -> None:

@@ -11,13 +11,13 @@ from builder.api.access import Caller, Store
 from builder.api.asking import asked_rebuild, documented_rebuild
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
-from builder.api.identified import identified, refuse_all_recipes, refuse_build
+from builder.api.identified import identified, refuse_image
 from builder.api.images import Digest
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
 from builder.pipeline.rebuilding import refuse_elsewhere, submit_rebuild
 from builder.pipeline.services import Services
-from builder.store import builds, journal, releases
+from builder.store import journal
 from builder.store.schema import Build
 from builder.store.states import Purpose
 
@@ -41,12 +41,7 @@ async def create_rebuild(request: Request, digest: Digest, requester: Caller, _:
     def answer() -> Made:
         refuse_elsewhere(services, asked.registry)
         with services.database.read() as session:
-            known = releases.of_image(session, digest, services.settings.registry, asked.repository)
-            if known is not None:
-                refuse_build(request, builds.get(session, known.build_id))
-        if known is None:
-            # One that another installation released has no name here yet: it is rebuilt under its own.
-            refuse_all_recipes(request)
+            refuse_image(request, session, digest, asked.repository)
         build = submit_rebuild(
             services, digest, asked.repository,
             requester=requester, team=identified(request).team, offline=asked.offline,

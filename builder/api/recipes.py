@@ -57,7 +57,8 @@ def list_recipes(
     request: Request,
     _: Caller,
     after: Annotated[
-        str | None, Query(max_length=63, pattern="^[a-z0-9-]+$", description="Only names that come after this.")
+        # Of a file that is no recipe the name may be any.
+        str | None, Query(max_length=255, description="Only names that come after this.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> RecipePage:

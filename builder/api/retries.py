@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from builder.api.access import Caller
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
-from builder.api.identified import identified, refuse_build
+from builder.api.identified import identified, refuse_existing
 from builder.api.problems import documented
 from builder.api.views import BuildView, build_view
 from builder.pipeline.retrying import retry
@@ -30,7 +30,7 @@ async def retry_build(request: Request, build_id: str, requester: Caller, _: Ide
 
     def answer() -> Made:
         with services.database.read() as session:
-            refuse_build(request, builds.get(session, build_id))
+            refuse_existing(request, session, builds.get(session, build_id))
         one = identified(request)
         build = retry(
             services, request.app.state.catalogue, build_id,

@@ -1,19 +1,21 @@
 """One errand, from taking it to its end: done, given up with a reason, or tried again later.
 
-A thread beside it keeps it: whoever dies with an errand has lost it after one lease, however long it takes.
+A thread beside it keeps it: whoever dies with an errand has lost it after one lease, however long it takes. Whoever
+hangs with it loses it as well, once it has taken longer than any of its kind.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from builder.errors import Broken, GoldsmithError, Unavailable
 from builder.store import errands
 from builder.store.database import Database
-from builder.store.errands import ErrandKind, Taken
+from builder.store.errands import LONGEST_SECONDS, ErrandKind, Taken
 
 _MOST_TRIES = 14
 
@@ -53,7 +55,7 @@ def run_errand(
         _failed(database, kind, taken, lost, give_up, most_tries)
         return True
     try:
-        with _kept(database, taken, lease_seconds):
+        with _kept(database, taken, lease_seconds, LONGEST_SECONDS[kind]):
             work(taken)
     except GoldsmithError as error:
         _failed(database, kind, taken, error, give_up, most_tries)
@@ -68,11 +70,15 @@ def run_errand(
 
 
 @contextmanager
-def _kept(database: Database, taken: Taken, lease_seconds: float) -> Iterator[None]:
+def _kept(database: Database, taken: Taken, lease_seconds: float, longest_seconds: float) -> Iterator[None]:
     stopped = threading.Event()
+    until = time.monotonic() + longest_seconds
 
     def renew() -> None:
         while not stopped.wait(lease_seconds / 4):
+            if time.monotonic() > until:
+                log.error("errand %d hangs: it is kept no longer than %g seconds", taken.id, longest_seconds)
+                return
             try:
                 with database.write() as session:
                     if not errands.renew(session, taken, lease_seconds):
@@ -81,6 +87,8 @@ def _kept(database: Database, taken: Taken, lease_seconds: float) -> Iterator[No
                         return
             except GoldsmithError as error:
                 log.warning("errand %d: its lease is not renewed: %s", taken.id, error)
+            except Exception:
+                log.exception("errand %d: its lease is not renewed; it is tried again", taken.id)
 
     thread = threading.Thread(target=renew, name=f"errand-{taken.id}", daemon=True)
     thread.start()

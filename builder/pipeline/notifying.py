@@ -6,6 +6,7 @@ must be a public one, and the connection goes to the address that was looked at.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -24,6 +25,7 @@ from builder.addresses import addresses_of, is_public
 from builder.errors import GoldsmithError, Rejected, SettingsInvalid, Unavailable
 from builder.pipeline.services import Services
 from builder.private import refuse_open
+from builder.settings import Settings
 from builder.store import webhooks
 from builder.store.errands import Taken
 from builder.store.findings import Stored
@@ -107,6 +109,12 @@ def check_address(text: str, *, private: bool) -> None:
     _checked(text, private=private)
 
 
+def check_secret(settings: Settings) -> None:
+    """Whether the secret of the settings' webhook can be used, if they have one. Raises SettingsInvalid."""
+    if settings.webhook_secret_file is not None:
+        _secret(settings.webhook_secret_file)
+
+
 def _send(services: Services, webhook: Webhook, notice: Delivery) -> int:
     """The status that the webhook answers with. Raises WebhookUnavailable, WebhookRefused or SettingsInvalid."""
     url, address = _checked(webhook.url, private=services.settings.webhook_private)
@@ -114,24 +122,34 @@ def _send(services: Services, webhook: Webhook, notice: Delivery) -> int:
     at = str(int(time.time()))
     signature = _signature(_secret_of(services, webhook), notice.message_id, at, content)
     host = url.host if url.port is None else f"{url.host}:{url.port}"
+    request = httpx.Request(
+        "POST",
+        url.copy_with(host=address),
+        content=content,
+        headers={
+            "Host": host, "Content-Type": "application/json", "User-Agent": f"goldsmith/{__version__}",
+            "webhook-id": notice.message_id, "webhook-timestamp": at, "webhook-signature": f"v1,{signature}",
+        },
+        # The certificate must be the name's, though the connection goes to the address.
+        extensions={"sni_hostname": url.host},
+    )  # fmt: skip
     try:
-        with httpx.Client(timeout=_SECONDS, trust_env=False, follow_redirects=False) as client:
-            request = client.build_request(
-                "POST",
-                url.copy_with(host=address),
-                content=content,
-                headers={
-                    "Host": host, "Content-Type": "application/json", "User-Agent": f"goldsmith/{__version__}",
-                    "webhook-id": notice.message_id, "webhook-timestamp": at, "webhook-signature": f"v1,{signature}",
-                },
-                # The certificate must be the name's, though the connection goes to the address.
-                extensions={"sni_hostname": url.host},
-            )  # fmt: skip
-            answer = client.send(request, stream=True)
-            answer.close()
+        return asyncio.run(_answered(request))
+    except TimeoutError as error:
+        raise WebhookUnavailable(f"{host} has not answered within {_SECONDS:g} seconds") from error
     except httpx.HTTPError as error:
         raise WebhookUnavailable(f"{host} cannot be reached: {type(error).__name__}") from error
-    return answer.status_code
+
+
+async def _answered(request: httpx.Request) -> int:
+    """The answer's status. The client's own time limits are for each read: a byte now and then would pass them."""
+    async with (
+        asyncio.timeout(_SECONDS),
+        httpx.AsyncClient(timeout=None, trust_env=False, follow_redirects=False) as client,  # noqa: S113
+    ):
+        answer = await client.send(request, stream=True)
+        await answer.aclose()
+        return answer.status_code
 
 
 def _secret_of(services: Services, webhook: Webhook) -> bytes:

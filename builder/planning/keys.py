@@ -12,7 +12,7 @@ from builder.derived import derived
 from builder.planning.lock import Lock
 
 
-@derived(64)
+@derived(8)
 def build_key(recipe_digest: str, lock: Lock) -> str:
     """`recipe_digest` is of the whole recipe: its tests and its policy decide whether there is an image at all.
 

@@ -94,7 +94,7 @@ class LockedBase(_Part):
         return self.image.rpartition("@")[2] if self.image else None
 
 
-@derived(16)
+@derived(8)
 def _canonical(lock: Lock) -> bytes:
     return rfc8785.dumps(lock.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"version": 1})
 

@@ -163,7 +163,7 @@ class _Content:
     base64: bool = False
 
 
-@derived(16)
+@derived(8)
 def _embedded(recipe: Recipe, contents: tuple[_Content | None, ...]) -> Recipe:
     """`contents` has one for each file of the recipe, None for those that have theirs already."""
     files = []

@@ -125,7 +125,7 @@ def _invalid(error: ValidationError, document: Document, source: str) -> RecipeI
     return RecipeInvalid(f"{source}: {shown}{more}", errors=faults[:_MAX_FAULTS])
 
 
-@derived(16)
+@derived(8)
 def canonical_json(recipe: Recipe) -> bytes:
     """The recipe as RFC 8785 JSON: what its digest is over, and what the provenance quotes."""
     return rfc8785.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True))

@@ -33,6 +33,7 @@ _CONNECTIONS = 15
 _MIGRATION_LOCK = 0x676F6C64  # any number that nobody else in the database uses
 _TURN_SECONDS = 60.0
 _TURN_FILES = 256
+_IN_MEMORY = ":memory:"  # SQLite's other word for no file
 _DISK_FULL = ("disk is full", "No space left on device")
 # A holder of a row that is stopped and not dead, or whose network is gone, must not stop everybody else for ever.
 _POSTGRESQL_LIMITS = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
@@ -85,6 +86,8 @@ class Database:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self._sqlite = parsed.get_backend_name() == "sqlite"
+        if self._sqlite and parsed.database == _IN_MEMORY:
+            parsed = parsed.set(database="")
         self._file = Path(parsed.database) if self._sqlite and parsed.database else None
         if self._sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,7 @@ class Database:
         Raises DatabaseAbsent.
         """
         file = make_url(url).database if url.startswith("sqlite:") else None
-        if file and not Path(file).exists():
+        if file and file != _IN_MEMORY and not Path(file).exists():
             raise DatabaseAbsent(
                 f"there is no database {Path(file).absolute()}",
                 hint="run this where the service runs, or name its database: GOLDSMITH_DATABASE_URL; "
@@ -204,7 +207,13 @@ class Database:
                     if time.monotonic() > until:
                         raise LockTimedOut(f"it was nobody's turn for {subject} within {patience:g} seconds")
                     time.sleep(random.uniform(0.02, 0.1))  # noqa: S311
-            yield
+            try:
+                yield
+            finally:
+                # A connection that was lost meanwhile has ended the turn already; what was done in it stands, or says
+                # itself why not. Nothing is said of it a second time when the connection is given back.
+                with suppress(DBAPIError):
+                    holding.rollback()
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema up to a revision. Any number of processes may do so at once: they take turns."""

@@ -38,6 +38,16 @@ class ErrandKind(StrEnum):
         return "release" if self in (ErrandKind.SIGN, ErrandKind.CHECKPOINT) else "errands"
 
 
+# In seconds. What takes longer hangs, and its worker keeps it no longer. A notice has ten seconds, a round of scans
+# takes as long as there are images.
+LONGEST_SECONDS = {
+    ErrandKind.SIGN: 900,
+    ErrandKind.RESCAN: 6 * 3600,
+    ErrandKind.NOTIFY: 120,
+    ErrandKind.CHECKPOINT: 900,
+}
+
+
 @dataclass(frozen=True)
 class Taken:
     """The right to do an errand until its lease ends; `tries` is the number of this try."""

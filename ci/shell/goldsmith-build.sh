@@ -35,14 +35,16 @@ trap 'rm -rf "$work"' EXIT
 
 # The key goes through a pipe: on the command line everybody on this machine could read it.
 call() {
-    local status
+    local status said
+    : >"$work/answer"  # an answer without a body would leave the last one there
     status=$(curl --silent --show-error --retry 6 --retry-connrefused --retry-max-time 120 --max-time 60 \
         --header @<(printf 'Authorization: Bearer %s\n' "$GOLDSMITH_API_KEY") \
         --output "$work/answer" --write-out '%{http_code}' "$@") || fail 1 "$url does not answer"
     case $status in
         2??) ;;
-        *) fail 1 "$(jq -r '"\(.title): \(.detail)" + (if .hint then " (\(.hint))" else "" end)' "$work/answer" 2>/dev/null ||
-            echo "$url answered $status: is there a Goldsmith API at this address?")" ;;
+        *) said=$(jq -r 'select(.title) | "\(.title): \(.detail)" + (if .hint then " (\(.hint))" else "" end)' \
+            "$work/answer" 2>/dev/null) || said=
+            fail 1 "${said:-$url answered $status: is there a Goldsmith API at this address?}" ;;
     esac
 }
 
@@ -64,7 +66,8 @@ case $recipe in
 esac
 # With what is asked for: the jobs of a matrix have one number, and build different things.
 run=$(printf '%s' "$run-$(cksum <"$work/body")" | tr -c 'A-Za-z0-9._-' '-')
-call --header "Idempotency-Key: ${run: -200}" --header "Content-Type: $type" --data-binary "@$work/body" "$url/v1/builds"
+run=${run:$((${#run} > 200 ? ${#run} - 200 : 0))}  # its end: `${run: -200}` of a shorter one is empty
+call --header "Idempotency-Key: $run" --header "Content-Type: $type" --data-binary "@$work/body" "$url/v1/builds"
 id=$(jq -r .id "$work/answer")
 printf 'goldsmith: build %s of %s\n' "$id" "$(jq -r .recipe "$work/answer")"
 

@@ -167,13 +167,14 @@ class TestRecipes:
 
     def test_come_in_pages_with_those_that_have_a_fault(self, client: TestClient, settings: Settings) -> None:
         (settings.recipes_directory / "broken.yaml").write_text("apiVersion: goldsmith/v2\n")
+        (settings.recipes_directory / "My_web, as it was.yaml").write_text("no recipe")
         told: list[str] = []
         path: str | None = "/v1/recipes?limit=1"
         while path is not None:
             page = client.get(path).json()
             told += [*page["invalid"], *(recipe["name"] for recipe in page["recipes"])]
             path = page["next"]
-        assert told == ["broken", "python", "web"]
+        assert told == ["My_web, as it was", "broken", "python", "web"]
 
     def test_are_read_and_can_be_asked_for_as_they_are(self, client: TestClient) -> None:
         recipe = client.get("/v1/recipes/web").json()

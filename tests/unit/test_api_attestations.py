@@ -64,7 +64,21 @@ def test_they_come_in_pages(client: TestClient, store: Database) -> None:
     rebuilt(store)  # it comes before all of them, and moves nothing
     last = client.get(first["next"]).json()
     assert (first["attestations"] + last["attestations"], last["next"]) == (whole["attestations"], None)
-    problem(client.get(f"{PATH}?after={digest('0')}"), 404, "attestation-missing")
+    problem(client.get(f"{PATH}?after=999999"), 404, "attestation-missing")
+
+
+def test_a_bundle_that_two_builds_have_attached_leaves_none_out(client: TestClient, store: Database) -> None:
+    for _ in range(2):
+        released(store, Kind.PROVENANCE, Kind.SIGNATURE)
+        time.sleep(0.002)
+    found = []
+    path: str | None = f"{PATH}?limit=1"
+    while path is not None:
+        page = client.get(path).json()
+        found += page["attestations"]
+        path = page["next"]
+    assert found == client.get(PATH).json()["attestations"]
+    assert [one["kind"] for one in found] == ["provenance", "signature"] * 2
 
 
 def test_by_its_kind_the_newest_is_served_as_it_was_published(client: TestClient, store: Database) -> None:

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from builder.pipeline.services import Services
+from builder.registry.reference import parse_reference
 from builder.settings import Settings
 from builder.store import builds, keys
 from builder.store.database import Database
 from builder.store.schema import Build, OutboxRow, Release
+from tests.integration.registry_server import running_registry
 from tests.unit.api import end, submit
 from tests.unit.evidence import digest, whole_evidence
 from tests.unit.oidc_issuer import Issuer, issuers_file, running_issuer
 
 pytest_plugins = ["tests.unit.databases", "tests.unit.api"]
 IMAGE = digest("a")
-RULES = [{"claims": {"repository": "acme/web"}, "scopes": ["builds:write"], "recipes": ["*"], "team": "shop"}]
+SCOPES = ["builds:write", "comparisons:write"]
+RULES = [{"claims": {"repository": "acme/web"}, "scopes": SCOPES, "recipes": ["*"], "team": "shop"}]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,7 @@ def test_of_a_retry_it_is_that_of_whoever_retries(member: TestClient, store: Dat
     assert of(store, asked(member, f"/v1/builds/{old}/retry")["id"]) == ("shop", {"shop"})
 
 
-def test_of_a_rebuild(member: TestClient, store: Database) -> None:
+def released(store: Database, registry: str) -> None:
     build_id = submit(store)
     with store.write() as session:
         build = builds.get(session, build_id)
@@ -97,9 +102,43 @@ def test_of_a_rebuild(member: TestClient, store: Database) -> None:
         session.add(
             Release(
                 build_id=build_id, digest=IMAGE, recipe_name="web", recipe_digest=build.recipe_digest,
-                registry_host="registry.example:5000", repository="golden/web", tags=[], released_at=1.0,
+                registry_host=registry, repository="golden/web", tags=[], released_at=1.0,
             )
         )  # fmt: skip
+
+
+@pytest.fixture
+def registry(app: FastAPI, settings: Settings, tmp_path: Path) -> Iterator[str]:
+    """A registry with an image `some/thing:1`, which the API works with."""
+    with running_registry(tmp_path / "registry") as host:
+        app.state.settings = settings.model_copy(update={"registry": host})
+        app.state.services = services = Services(app.state.settings)
+        image = parse_reference(f"{host}/some/thing:1")
+        config = services.registry.blobs.push_bytes(image.repository, b"{}", "application/vnd.oci.image.config.v1+json")
+        told = {"mediaType": config.media_type, "digest": config.digest, "size": config.size}
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        manifest = {"schemaVersion": 2, "mediaType": media_type, "config": told, "layers": []}
+        services.registry.manifests.put(image, json.dumps(manifest).encode())
+        yield host
+        services.database.close()
+
+
+def test_of_a_comparison_with_an_image(member: TestClient, store: Database, registry: str) -> None:
+    released(store, registry)
+    body = {"golden": IMAGE, "subject": {"image": f"{registry}/some/thing:1"}}
+    assert of(store, asked(member, "/v1/comparisons", body)["id"]) == ("shop", {"shop"})
+
+
+def test_of_a_comparison_with_an_upload(member: TestClient, store: Database, registry: str) -> None:
+    released(store, registry)
+    headers = {"Content-Type": "application/x-tar"}
+    answer = member.post(f"/v1/comparisons?golden={IMAGE}", content=b"a tar", headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert of(store, answer.json()["id"]) == ("shop", {"shop"})
+
+
+def test_of_a_rebuild(member: TestClient, store: Database) -> None:
+    released(store, "registry.example:5000")
     assert of(store, asked(member, f"/v1/images/{IMAGE}/rebuilds")["id"]) == ("shop", {"shop"})
 
 

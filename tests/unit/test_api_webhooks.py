@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +18,7 @@ from sqlalchemy import update
 from standardwebhooks.webhooks import Webhook as Receiver
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from builder.pipeline import notifying
 from builder.pipeline.errands import run_errand
 from builder.pipeline.notifying import deliver, give_up
 from builder.pipeline.services import Services
@@ -315,6 +318,40 @@ def test_the_webhook_of_the_settings_stands_beside_the_others(
     assert [one["id"] for one in client.get("/v1/webhooks").json()["webhooks"]] == ["configured"]
     configure_webhook(Services(settings))
     assert client.get("/v1/webhooks").json()["webhooks"] == []
+
+
+def test_a_receiver_that_answers_a_byte_at_a_time_holds_nobody(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifying, "_SECONDS", 1.0)
+    stopped = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def dribble() -> None:
+            connection, _ = server.accept()
+            with connection:
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60:
+                    if stopped.wait(0.1):
+                        return
+                    try:
+                        connection.send(bytes([byte]))
+                    except OSError:
+                        return
+
+        receiver = threading.Thread(target=dribble)
+        receiver.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/hook"
+        made = create(client, url)
+        client.post(f"/v1/webhooks/{made['id']}/test")
+        begun = time.monotonic()
+        work(app)
+        took = time.monotonic() - begun
+        stopped.set()
+        receiver.join()
+    assert 0.9 < took < 3
+    (told,) = log_of(client, made["id"])
+    assert told["state"] == "pending"
+    assert "has not answered within 1 seconds" in told["problem"]["detail"]
 
 
 def test_an_unknown_one_is_told_so(client: TestClient, hook: Hook) -> None:

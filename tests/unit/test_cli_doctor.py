@@ -20,6 +20,7 @@ from builder.recipes.git import installed_git
 from builder.settings import load_settings
 from builder.store.keys import create_key, revoke
 from tests.unit.cli_server import WEB_RECIPE, Api, free_port, running_api
+from workers.errands import tell_of_secret
 
 Output = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,32 @@ def test_git_is_needed_where_recipes_may_come_from_it(
     installed_git.cache_clear()
     assert finding.state == state
     assert detail in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("mode", "content", "state", "detail"),
+    [
+        (0o600, "whsec_" + "QUJD" * 10, "ok", "its secret is in"),
+        (0o644, "whsec_" + "QUJD" * 10, "fail", "has mode 0644: others may read it"),
+        (0o600, "whsec_QUJD", "fail", "holds 3 bytes"),
+        (None, "", "fail", "holds no secret"),
+    ],
+)
+def test_the_secret_of_the_webhook_is_looked_at_before_a_notice_needs_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    mode: int | None, content: str, state: str, detail: str,
+) -> None:  # fmt: skip
+    path = tmp_path / "secret"
+    if mode is not None:
+        path.write_text(content)
+        path.chmod(mode)
+    monkeypatch.setenv("GOLDSMITH_WEBHOOK_URL", "https://hook.example/")
+    monkeypatch.setenv("GOLDSMITH_WEBHOOK_SECRET_FILE", str(path))
+    [(_, finding)] = run_checks([one for one in hosts_checks("errands", load_settings()) if one.name == "webhook"], 10)
+    assert finding.state == state
+    assert detail in finding.detail
+    tell_of_secret()  # as the worker does when it starts
+    assert (detail in caplog.text) == (state == "fail")
 
 
 def test_a_client_that_has_what_it_needs(api: Api, capsys: Output, tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
+import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from builder.errors import GoldsmithError
 from builder.pipeline.errands import ErrandLost, run_errand
@@ -46,6 +49,48 @@ def test_one_that_takes_longer_than_its_lease_is_its_takers_to_the_end(database:
     done = stored(database, number)
     assert (done.tries, done.problem) == (1, None)
     assert done.done_at is not None
+
+
+def test_one_that_hangs_is_kept_no_longer_than_any_of_its_kind_takes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(errands.LONGEST_SECONDS, ErrandKind.RESCAN, 1)
+    number = added(database)
+    held: list[float] = []
+
+    def work(_: Taken) -> None:
+        begun = time.monotonic()
+        again: Taken | None = None
+        while again is None and time.monotonic() < begun + 10:
+            time.sleep(0.1)
+            with database.write() as session:
+                again = errands.take(session, number, ErrandKind.RESCAN, 60)
+        held.append(time.monotonic() - begun)
+
+    run_errand(database, ErrandKind.RESCAN, number, work, lease_seconds=0.6)
+    assert 1 <= held[0] < 3
+    assert stored(database, number).done_at is None  # it is the other's now
+
+
+def test_a_heartbeat_that_fails_is_followed_by_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = added(database)
+    renew, beats = errands.renew, [0]
+
+    def failing(*arguments: Any) -> bool:
+        beats[0] += 1
+        if beats[0] == 1:
+            raise PoolTimeout("no connection is free")
+        return renew(*arguments)
+
+    def work(_: Taken) -> None:
+        until = time.monotonic() + 10
+        while beats[0] < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+
+    monkeypatch.setattr(errands, "renew", failing)
+    run_errand(database, ErrandKind.RESCAN, number, work, lease_seconds=0.8)
+    assert beats[0] >= 3
+    assert stored(database, number).tries == 1
 
 
 def test_of_one_that_was_lost_and_taken_again_the_later_taker_has_the_last_word(database: Database) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from typing import Any
 
 import pytest
@@ -91,3 +93,12 @@ def test_the_builders_version_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     before = build_key(RECIPE, lock())
     monkeypatch.setattr(keys, "__version__", "0.0.0-other")
     assert build_key(RECIPE, lock()) != before
+
+
+def test_few_locks_are_kept_alive_whoever_sends_them() -> None:
+    made = [lock(epoch=number) for number in range(40)]
+    assert len({build_key(one.digest, one) for one in made}) == 40
+    still = [weakref.ref(one) for one in made]
+    del made
+    gc.collect()
+    assert sum(one() is not None for one in still) <= 8

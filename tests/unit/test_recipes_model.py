@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -356,3 +358,12 @@ class TestSchema:
     def test_the_published_one_is_the_models(self) -> None:
         published = json.loads((Path(__file__).parents[2] / "docs/recipe.schema.json").read_text("utf-8"))
         assert published == recipe_schema(), "make it anew: python -m builder.recipes.schema > docs/recipe.schema.json"
+
+
+def test_few_recipes_are_kept_alive_whoever_sends_them() -> None:
+    made = [recipe(packages=[f"p{number}"]) for number in range(40)]
+    assert len({recipe_digest(one) for one in made}) == 40
+    still = [weakref.ref(one) for one in made]
+    del made
+    gc.collect()
+    assert sum(one() is not None for one in still) <= 8

@@ -116,6 +116,16 @@ def test_a_limit_of_an_older_version_is_not_gone_without_a_word(monkeypatch: pyt
     assert refused(monkeypatch, BUILDS_PER_CALLER="3") == "GOLDSMITH_BUILDS_PER_CALLER is GOLDSMITH_BUILDS_PER_TEAM now"
 
 
+@pytest.mark.parametrize("name", ["goldsmith_builds_per_caller", "Goldsmith_Builds_Per_Caller"])
+def test_nor_is_one_in_another_case_or_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    told = "GOLDSMITH_BUILDS_PER_CALLER is GOLDSMITH_BUILDS_PER_TEAM now"
+    with monkeypatch.context() as patch:
+        patch.setenv(name, "3")
+        assert refused(patch) == told
+    (tmp_path / name).write_text("3")
+    assert refused(monkeypatch, SECRETS_DIRECTORY=str(tmp_path)) == told
+
+
 def test_the_brokers_password_is_in_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOLDSMITH_REDIS_URL", "redis://:hunter2@redis.example/0")
     found = load_settings()

@@ -315,6 +315,15 @@ class TestConnection:
         assert caught.value.retryable
         assert "hunter2" not in str(caught.value)
 
+    @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+    def test_one_in_memory_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        for database in (Database(url), Database.existing(url)):
+            with database.turn("an image"), database.read() as session:
+                assert session.scalar(text("SELECT 1")) == 1
+            database.close()
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_directory_that_is_missing_is_made(self, tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path / 'a/b/c.db'}").migrate()
         assert (tmp_path / "a/b/c.db").exists()

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from builder.errors import Unavailable
 from builder.locking import LockTimedOut
 from builder.store.database import Database, DatabaseUnavailable
 
@@ -81,6 +83,29 @@ def test_a_database_that_is_away_is_worth_another_try(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable) as caught, database.turn("an image"):
         pytest.fail("there is no database")
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_of_a_connection_that_is_lost_inside_only_what_was_done_there_tells(database: Database) -> None:
+    with database.turn("an image"):
+        end_all_others(database)
+
+    def fail() -> None:
+        with database.turn("an image"):
+            end_all_others(database)
+            raise Unavailable("the registry is away")
+
+    with pytest.raises(Unavailable, match="the registry is away"):
+        fail()
+    with database.turn("an image", patience=1), database.read() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+
+
+def end_all_others(database: Database) -> None:
+    """As an operator does, or a server that is started anew: of every session but the one that asks."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with database.read() as session:
+        assert session.scalar(text(f"SELECT count(pg_terminate_backend(pid, 5000)) {others}"))
 
 
 def hold_until_killed(url: str, held: threading.Event) -> None:

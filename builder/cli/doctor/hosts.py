@@ -34,6 +34,7 @@ def checks(role: str, settings: Settings) -> list[Check]:
         "programs": (_programs, "install the Debian packages mmdebstrap and dpkg"),
         "trivy": (lambda: _trivy(settings), "install it anew, or set GOLDSMITH_TRIVY"),
         "trivy-database": (lambda: _trivy_database(settings), "`goldsmith database update` fetches one"),
+        "webhook": (lambda: _webhook(settings), "set GOLDSMITH_WEBHOOK_SECRET_FILE"),
         "pulse": (lambda: _pulse(settings), "restart it; its log says what it did last"),
         "git": (lambda: _git(settings), "install the Debian package git"),
         "disk": (lambda: _disk(settings, role), "free some space, or set GOLDSMITH_STATE_DIRECTORY"),
@@ -45,7 +46,7 @@ _OF_ROLE = {
     "api": ("database", "redis", "registry", "recipes", "policy", "git", "disk"),
     "build": ("database", "redis", "registry", "engine", "programs", "disk", "pulse"),
     "scan": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk", "pulse"),
-    "errands": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "disk", "pulse"),
+    "errands": ("database", "redis", "registry", "trivy", "trivy-database", "policy", "webhook", "disk", "pulse"),
     "release": ("database", "redis", "registry", "policy", "disk", "pulse"),
     "rebuild": ("database", "redis", "registry", "engine", "programs", "disk", "pulse"),
     "dispatcher": ("database", "redis", "registry", "policy", "pulse"),
@@ -153,6 +154,15 @@ def _policy(settings: Settings) -> Finding:
     except OSError as error:
         return fail(f"{settings.policy} cannot be read: {error.strerror}", "set GOLDSMITH_POLICY")
     return ok(f"{settings.policy}: {read.metadata.name} {read.metadata.version}")
+
+
+def _webhook(settings: Settings) -> Finding:
+    from builder.pipeline.notifying import check_secret
+
+    if settings.webhook_secret_file is None:
+        return ok("not needed: no GOLDSMITH_WEBHOOK_URL is set")
+    check_secret(settings)
+    return ok(f"its secret is in {settings.webhook_secret_file}")
 
 
 def _engine(settings: Settings) -> Finding:
