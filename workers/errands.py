@@ -27,8 +27,11 @@ log = logging.getLogger("goldsmith")
 @worker_init.connect
 def tell_of_secret(**_: object) -> None:
     """Before the first notice is lost by it. The other webhooks are told all the same, so the worker goes on."""
+    file = load_settings().webhook_secret_file
+    if file is None:
+        return
     try:
-        check_secret(load_settings())
+        check_secret(file)
     except SettingsInvalid as error:
         log.error("no notice can be sent to the webhook of the settings: %s", error)
 

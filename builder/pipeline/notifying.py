@@ -25,7 +25,6 @@ from builder.addresses import addresses_of, is_public
 from builder.errors import GoldsmithError, Rejected, SettingsInvalid, Unavailable
 from builder.pipeline.services import Services
 from builder.private import refuse_open
-from builder.settings import Settings
 from builder.store import webhooks
 from builder.store.errands import Taken
 from builder.store.findings import Stored
@@ -109,10 +108,9 @@ def check_address(text: str, *, private: bool) -> None:
     _checked(text, private=private)
 
 
-def check_secret(settings: Settings) -> None:
-    """Whether the secret of the settings' webhook can be used, if they have one. Raises SettingsInvalid."""
-    if settings.webhook_secret_file is not None:
-        _secret(settings.webhook_secret_file)
+def check_secret(path: Path) -> None:
+    """Whether the file has a secret that notices can be signed with. Raises SettingsInvalid."""
+    _secret(path)
 
 
 def _send(services: Services, webhook: Webhook, notice: Delivery) -> int:

@@ -17,6 +17,9 @@ from builder.store.database import Database
 from builder.store.errands import ALL_RELEASES, ErrandKind, Taken
 from builder.store.measures import measure
 from builder.store.schema import Errand
+from workers import errands as _errands  # noqa: F401  (their tasks are the application's then)
+from workers import release as _release  # noqa: F401
+from workers.app import app
 
 pytest_plugins = ["tests.unit.databases"]
 
@@ -70,6 +73,12 @@ def test_one_that_hangs_is_kept_no_longer_than_any_of_its_kind_takes(
     run_errand(database, ErrandKind.RESCAN, number, work, lease_seconds=0.6)
     assert 1 <= held[0] < 3
     assert stored(database, number).done_at is None  # it is the other's now
+
+
+@pytest.mark.parametrize("kind", ErrandKind)
+def test_its_process_ends_with_its_lease(kind: ErrandKind) -> None:
+    # Celery ends the process of a task that goes on for longer, and begins another.
+    assert app.tasks[f"goldsmith.{kind}"].time_limit == errands.LONGEST_SECONDS[kind]
 
 
 def test_a_heartbeat_that_fails_is_followed_by_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

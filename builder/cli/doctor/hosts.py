@@ -161,7 +161,7 @@ def _webhook(settings: Settings) -> Finding:
 
     if settings.webhook_secret_file is None:
         return ok("not needed: no GOLDSMITH_WEBHOOK_URL is set")
-    check_secret(settings)
+    check_secret(settings.webhook_secret_file)
     return ok(f"its secret is in {settings.webhook_secret_file}")
 
 
