@@ -167,6 +167,7 @@ class TestSigned:
 
     def test_a_signer_that_refuses_leaves_the_reason_and_no_exception(self, services: Services, tmp_path: Path) -> None:
         wrong = tmp_path / "wrong-secret"
+        wrong.touch(0o600)
         wrong.write_text("not it")
         settings = services.settings.model_copy(update={"identity_client_secret_file": wrong})
         one = ask(services)
