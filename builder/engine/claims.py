@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from builder.engine.container import Container
@@ -16,6 +17,8 @@ from builder.image.entry import Entry, EntryType
 from builder.image.tree import Tree
 
 _STATUS = "var/lib/dpkg/status"
+# Where images without dpkg have a file for each package.
+_SINGLES = "var/lib/dpkg/status.d"
 # Every file by which a scanner tells distributions apart is one of these: os-release(5), debian_version, lsb-release …
 _RELEASES = {"etc": re.compile(r"[^/]*(-release|_version)"), "usr/lib": re.compile(r"os-release")}
 _INSTALLED = b"install ok installed"
@@ -37,35 +40,41 @@ class ReleaseChanged(Rejected):
 
 @dataclass(frozen=True)
 class Claims:
-    """dpkg's status, empty where there is none, and the files that name the distribution: content, or where a link
-    leads."""
+    """dpkg's status, empty where there is none, the files that name the distribution, and those that stand for a single
+    package each: content, or where a link leads."""
 
     status: bytes = b""
     releases: Mapping[str, bytes] = field(default_factory=dict)
+    singles: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of_container(cls, container: Container) -> Claims:
-        releases = {
-            f"{directory}/{name}": content if header.isfile() else b"-> " + os.fsencode(header.linkname)
-            for directory, named in _RELEASES.items()
-            for name, header, content in container.members(f"/{directory}", named.fullmatch)
-            if not header.isdir()
-        }
-        return cls(container.read(f"/{_STATUS}") or b"", releases)
+        def files(directory: str, wanted: Callable[[str], object]) -> dict[str, bytes]:
+            return {
+                f"{directory}/{name}": content if header.isfile() else b"-> " + os.fsencode(header.linkname)
+                for name, header, content in container.members(f"/{directory}", wanted)
+                if not header.isdir()
+            }
+
+        releases = [files(directory, named.fullmatch) for directory, named in _RELEASES.items()]
+        status = container.read(f"/{_STATUS}") or b""
+        return cls(status, dict(ChainMap(*releases)), files(_SINGLES, lambda name: "/" not in name))
 
     @classmethod
     def of_tree(cls, tree: Tree) -> Claims:
         releases: dict[str, bytes] = {}
+        singles: dict[str, bytes] = {}
         for entry in tree.entries:
-            directory, _, name = entry.path.decode("utf-8", "surrogateescape").rpartition("/")
-            if (
-                directory in _RELEASES
-                and _RELEASES[directory].fullmatch(name)
-                and entry.type is not EntryType.DIRECTORY
-            ):
-                releases[f"{directory}/{name}"] = _content(tree, entry)
+            path = entry.path.decode("utf-8", "surrogateescape")
+            directory, _, name = path.rpartition("/")
+            if entry.type is EntryType.DIRECTORY:
+                continue
+            if directory in _RELEASES and _RELEASES[directory].fullmatch(name):
+                releases[path] = _content(tree, entry)
+            elif directory == _SINGLES:
+                singles[path] = _content(tree, entry)
         status = tree.get(_STATUS.encode())
-        return cls(_content(tree, status) if status is not None else b"", releases)
+        return cls(_content(tree, status) if status is not None else b"", releases, singles)
 
 
 def refuse_changed(before: Claims, after: Claims) -> None:
@@ -90,6 +99,9 @@ def refuse_changed(before: Claims, after: Claims) -> None:
     twice = sorted({name for name, architecture in named if named.count((name, architecture)) > 1})
     if twice:
         raise PackagesVanished(f"/{_STATUS} has {', '.join(twice[:5])} twice", hint=_WAY_OUT)
+    altered = sorted(path for path, content in before.singles.items() if after.singles.get(path) != content)
+    if altered:
+        raise PackagesVanished(f"/{altered[0]} is not what it was when it was installed", hint=_WAY_OUT)
     changed = sorted(
         path for path in {**before.releases, **after.releases} if before.releases.get(path) != after.releases.get(path)
     )

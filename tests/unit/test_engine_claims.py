@@ -91,6 +91,14 @@ class TestPackages:
         with pytest.raises(PackagesVanished, match=says):
             refuse_changed(BEFORE, claims(LIBSSL, BASH, new))
 
+    def test_that_have_a_file_each_keep_it_as_it_was(self) -> None:
+        path = "var/lib/dpkg/status.d/libssl3"
+        before = Claims(singles={path: LIBSSL.encode()})
+        refuse_changed(before, Claims(singles={path: LIBSSL.encode(), f"{path}.more": b""}))
+        for after in ({}, {path: LIBSSL.replace("3.0.8-1", "99").encode()}):
+            with pytest.raises(PackagesVanished, match="libssl3 is not what it was"):
+                refuse_changed(before, Claims(singles=after))
+
     def test_are_all_gone_with_their_database(self) -> None:
         with pytest.raises(PackagesVanished, match="2 packages"):
             refuse_changed(BEFORE, Claims())
@@ -121,7 +129,10 @@ class TestRelease:
             link = tarfile.TarInfo("etc/os-release")
             link.type, link.linkname = tarfile.SYMTYPE, "../usr/lib/os-release"
             tar.addfile(link)
-            for name in ("etc/debian_version", "etc/hostname.d/x-release", "usr/lib/os-release", "var/lib/dpkg/status"):
+            for name in (
+                "etc/debian_version", "etc/hostname.d/x-release", "usr/lib/os-release", "var/lib/dpkg/status",
+                "var/lib/dpkg/status.d/base",
+            ):  # fmt: skip
                 info = tarfile.TarInfo(name)
                 info.size = len(name)
                 tar.addfile(info, io.BytesIO(name.encode()))
@@ -129,6 +140,7 @@ class TestRelease:
         with canonicalise(out, spool_dir=tmp_path, epoch=0) as tree:
             found = Claims.of_tree(tree)
         assert found.status == b"var/lib/dpkg/status"
+        assert found.singles == {"var/lib/dpkg/status.d/base": b"var/lib/dpkg/status.d/base"}
         assert found.releases == {
             "etc/debian_version": b"etc/debian_version",
             "etc/os-release": b"-> ../usr/lib/os-release",
