@@ -85,7 +85,7 @@ def test_git_is_needed_where_recipes_may_come_from_it(
     ("mode", "content", "state", "detail"),
     [
         (0o600, "whsec_" + "QUJD" * 10, "ok", "its secret is in"),
-        (0o644, "whsec_" + "QUJD" * 10, "fail", "has mode 0644: others may read it"),
+        (0o644, "whsec_" + "QUJD" * 10, "fail", "has mode 0644: others may read or write it"),
         (0o600, "whsec_QUJD", "fail", "holds 3 bytes"),
         (None, "", "fail", "holds no secret"),
     ],
