@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from builder.api.access import Caller, Store
 from builder.api.conditional import IMMUTABLE, MAY_CHANGE, NOT_MODIFIED, tagged
 from builder.api.images import Digest
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.errors import Rejected
 from builder.pipeline.rebuilding import image_unknown
@@ -99,8 +100,7 @@ def list_attestations(
         found = found[places[0] + 1 :]
     following = None
     if len(found) > limit:
-        query = request.url.include_query_params(after=found[limit - 1].id)
-        following = str(query.replace(scheme="", netloc=""))
+        following = next_page(request, after=found[limit - 1].id)
     return AttestationPage(attestations=[_view(one) for one in found[:limit]], next=following)
 
 

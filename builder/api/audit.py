@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from builder.api.access import Caller, Store
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.api.views import View, instant
 from builder.store import audit
@@ -50,7 +51,7 @@ def list_audit(
         found = audit.page(session, caller=caller, before=before, limit=limit + 1)
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=found[limit - 1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=found[limit - 1].id)
     return AuditPage(entries=[_view(one) for one in found[:limit]], next=following)
 
 

@@ -17,6 +17,7 @@ from builder.api.asking import BuildRequest, asked_build, body_of, documented_bo
 from builder.api.events import LAST_LINE, Follows, Told
 from builder.api.idempotency import REPLAYED, IdempotencyKey, Made, carried_out_once
 from builder.api.identified import identified, refuse_asked, refuse_existing
+from builder.api.paging import next_page
 from builder.api.precedence import refuse_precedence
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import BuildPage, BuildView, LogPage, build_view, log_line_view
@@ -105,7 +106,7 @@ def list_builds(
         views = [build_view(build, journal.steps_of(session, build.id), registry) for build in found[:limit]]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=views[-1].id)
     return BuildPage(builds=views, next=following)
 
 

@@ -16,6 +16,7 @@ from builder.api.idempotency import IdempotencyKey, Made, carried_out_once, uplo
 from builder.api.identified import identified, refuse_build
 from builder.api.images import Digest
 from builder.api.negotiating import wanted_form
+from builder.api.paging import next_page
 from builder.api.problems import RequestInvalid, documented
 from builder.api.uploading import media_type_of, uploaded
 from builder.api.views import ComparisonPage, ComparisonView, comparison_view
@@ -195,5 +196,5 @@ def _page(request: Request, database: Database, golden: str | None, before: str 
         views = [comparison_view(build, journal.steps_of(session, build.id)) for build in found[:limit]]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=views[-1].id)
     return ComparisonPage(comparisons=views, next=following)

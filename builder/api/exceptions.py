@@ -14,6 +14,7 @@ from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.identified import refuse_all_recipes, refuse_recipe
+from builder.api.paging import next_page
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, moment
 from builder.errors import Fault, Problem, Rejected
@@ -182,7 +183,7 @@ def list_exceptions(
     views = [exception_view(row, document) for row, document in found[:limit]]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=views[-1].id)
     return ExceptionPage(exceptions=views, next=following)
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from builder.api.access import Caller, Store
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.identified import refuse_all_recipes
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.api.views import View, instant, moment
 from builder.errors import Problem
@@ -79,7 +80,7 @@ def list_findings(
     views = [finding_view(one) for one in found[:limit]]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=views[-1].id)
     return FindingPage(findings=views, next=following)
 
 

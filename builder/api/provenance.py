@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field
 
 from builder.api.access import Caller, Store
 from builder.api.conditional import tagged
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.api.views import View, instant
 from builder.store import provenance
@@ -122,8 +123,7 @@ def find_releases(
         found = provenance.page(session, wanted, after=place, limit=limit + 1)
     following = None
     if len(found) > limit:
-        query = request.url.include_query_params(after=_cursor(found[limit - 1].place))
-        following = str(query.replace(scheme="", netloc=""))
+        following = next_page(request, after=_cursor(found[limit - 1].place))
     page = ProvenancePage(releases=[_view(one) for one in found[:limit]], next=following)
     return tagged(page.model_dump_json(by_alias=True).encode(), "application/json")
 

@@ -13,6 +13,7 @@ from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.identified import identified, refuse_image
 from builder.api.images import Digest
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.api.views import BuildPage, BuildView, build_view
 from builder.pipeline.rebuilding import refuse_elsewhere, submit_rebuild
@@ -70,5 +71,5 @@ def list_rebuilds(
         views = [build_view(build, journal.steps_of(session, build.id), registry) for build in found[:limit]]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=views[-1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=views[-1].id)
     return BuildPage(builds=views, next=following)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from builder.api.access import Caller
+from builder.api.paging import next_page
 from builder.api.problems import documented
 from builder.api.views import View
 from builder.errors import GoldsmithError, Rejected
@@ -73,7 +74,7 @@ def list_recipes(
             invalid[name] = str(error)
     following = None
     if len(names) > limit:
-        following = str(request.url.include_query_params(after=names[limit - 1]).replace(scheme="", netloc=""))
+        following = next_page(request, after=names[limit - 1])
     return RecipePage(recipes=recipes, invalid=invalid, next=following)
 
 

@@ -14,6 +14,7 @@ from builder.api.access import Caller, Store
 from builder.api.bodies import read_body
 from builder.api.idempotency import IdempotencyKey, Made, carried_out_once
 from builder.api.identified import refuse_all_recipes
+from builder.api.paging import next_page
 from builder.api.problems import RequestInvalid, documented
 from builder.api.views import View, instant, moment
 from builder.errors import Fault, Problem
@@ -124,7 +125,7 @@ def list_webhooks(
         found = [_view(one) for one in store.page(session, ended=ended, before=before, limit=limit + 1)]
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=found[limit - 1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=found[limit - 1].id)
     return WebhookPage(webhooks=found[:limit], next=following)
 
 
@@ -183,7 +184,7 @@ def list_deliveries(
         found = store.deliveries(session, webhook_id, state=state, before=before, limit=limit + 1)
     following = None
     if len(found) > limit:
-        following = str(request.url.include_query_params(before=found[limit - 1].id).replace(scheme="", netloc=""))
+        following = next_page(request, before=found[limit - 1].id)
     return DeliveryPage(deliveries=[_delivery(one) for one in found[:limit]], next=following)
 
 
