@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -95,8 +95,8 @@ def refuse_changed(before: Claims, after: Claims) -> None:
             raise PackagesVanished(
                 f"/{_STATUS} has a stanza that can be read in more ways than one: {_shown(stanza)}", hint=_WAY_OUT
             )
-    named = [(name, architecture) for name, _, architecture in map(_package, new) if name]
-    twice = sorted({name for name, architecture in named if named.count((name, architecture)) > 1})
+    named = Counter((name, architecture) for name, _, architecture in map(_package, new) if name)
+    twice = sorted({name for (name, _), count in named.items() if count > 1})
     if twice:
         raise PackagesVanished(f"/{_STATUS} has {', '.join(twice[:5])} twice", hint=_WAY_OUT)
     altered = sorted(path for path, content in before.singles.items() if after.singles.get(path) != content)
